@@ -1,0 +1,1 @@
+"""The MLServer runtime of Everloop: digest check, signature check, monitoring."""

@@ -1,0 +1,1 @@
+"""kubectl everloop: one file a verb."""

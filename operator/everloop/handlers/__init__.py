@@ -1,0 +1,1 @@
+"""The only kopf code: the engine's registrations, and what each kind observes."""

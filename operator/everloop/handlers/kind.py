@@ -1,0 +1,92 @@
+"""What a kind tells the engine: what to watch, what to observe, how to plan.
+
+A kind is data and two functions. It never writes: `observe` collects a typed snapshot from the
+cache (and outside facts where it needs them), `plan` decides, the engine applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from everloop.plans.plan import Plan
+
+Object = Mapping[str, Any]  # a Kubernetes object as read, trimmed to the fields we read
+Observed = TypeVar("Observed")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource we read or write, as the API server names it."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+@dataclass(frozen=True)
+class Key:
+    """One parent object: the unit of the queue."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Something a parent depends on: an object by name, or all objects of a resource with a model name.
+
+    The engine keeps the reverse index and wakes the parent when such an object appears, changes or
+    goes, also when it did not exist at the time of planning.
+    """
+
+    kind: str
+    namespace: str
+    name: str | None = None
+    model: str | None = None  # spec.modelName, or the label everloop.dev/model
+
+
+class View(Protocol):
+    """The cache as kinds see it. Returned objects are shared: never change them."""
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
+
+    def list(
+        self, kind: str, namespace: str, labels: Mapping[str, str] | None = None
+    ) -> Sequence[Object]: ...
+
+    def children(self, kind: str, owner: Object) -> Sequence[Object]:
+        """Objects of a kind whose controller is `owner` (by uid)."""
+        ...
+
+
+class Reader(Protocol):
+    """Live reads of the API server, for what is not worth a watch."""
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None: ...
+
+    async def events(self, namespace: str, uid: str) -> Sequence[Object]:
+        """Kubernetes Events about the object with this uid, oldest first."""
+        ...
+
+    async def logs(self, namespace: str, pod: str, container: str, lines: int) -> str: ...
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Observed]):
+    """A reconciled kind. `outside` in `observe` is handlers.outside.Outside (Prometheus, HTTP, settings)."""
+
+    resource: Resource
+    children: tuple[Resource, ...]  # watched with the label managed-by=everloop
+    references: Callable[[Object], Iterable[Ref]]
+    observe: Callable[[Object, View, Any], Awaitable[Observed]]
+    plan: Callable[[Observed, datetime], Plan]
+    watched_for: tuple[Resource, ...] = field(default=())  # parents of other kinds that are read

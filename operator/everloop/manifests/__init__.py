@@ -1,0 +1,1 @@
+"""Pure builders: typed objects in, dicts out; one build_x per object."""

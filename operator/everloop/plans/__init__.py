@@ -1,0 +1,1 @@
+"""Pure decisions: what should exist, given what was observed and the time."""

@@ -1,0 +1,1 @@
+"""The only Prometheus I/O, and the PromQL as named texts."""

@@ -1,0 +1,1 @@
+"""Pure statistics; every function names the paper of its formula."""

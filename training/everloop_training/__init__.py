@@ -1,0 +1,1 @@
+"""The training runner: fetch, package, profile, report; and a small SDK for users."""
