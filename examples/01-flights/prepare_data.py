@@ -3,7 +3,7 @@
 
 For whoever runs example 01. The question the model answers is asked *before departure*: will this
 flight arrive more than 15 minutes late? So a row holds only what is known by then: the schedule,
-and the weather observed at the origin in the hour before. `training/columns.py` lists the columns.
+and the weather observed at the origin in the hour before. `training/flights.py` lists the columns.
 
     prepare_data.py --out data/                                    # all of 2013, into a folder
     prepare_data.py --upload s3://flights/days --from 2013-01-01 --to 2013-02-20
@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))
 
-from columns import CATEGORICAL, DAY_FILE, ID, INTEGERS, LABEL, LATE_MINUTES, TIME, WEATHER
+from flights import CATEGORICAL, DAY_FILE, ID, INTEGERS, LABEL, LATE_MINUTES, TIME, WEATHER
 
 SCHEMA = pa.schema(
     [
