@@ -81,7 +81,9 @@ ENV_SEED: Final = "EVERLOOP_SEED"
 ENV_PARAMS_FILE: Final = "EVERLOOP_PARAMS_FILE"
 ENV_SOURCE_DIR: Final = "EVERLOOP_SOURCE_DIR"
 ENV_DATA_DIR: Final = "EVERLOOP_DATA_DIR"
-ENV_OUTPUT_DIR: Final = "EVERLOOP_OUTPUT_DIR"  # where this pass writes (champion pass: CHAMPION_DIR)
+ENV_OUTPUT_DIR: Final = (
+    "EVERLOOP_OUTPUT_DIR"  # where this pass writes (champion pass: CHAMPION_DIR)
+)
 ENV_MODEL_DIR: Final = "EVERLOOP_MODEL_DIR"  # the model this pass of an Evaluate step scores
 ENV_PASS: Final = "EVERLOOP_PASS"  # PASS_CANDIDATE or PASS_CHAMPION, Evaluate steps only
 PASS_CANDIDATE: Final = "candidate"

@@ -71,7 +71,9 @@ class View(Protocol):
 class Reader(Protocol):
     """Live reads of the API server, for what is not worth a watch."""
 
-    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None: ...
+    async def get(
+        self, api_version: str, kind: str, namespace: str, name: str
+    ) -> Object | None: ...
 
     async def events(self, namespace: str, uid: str) -> Sequence[Object]:
         """Kubernetes Events about the object with this uid, oldest first."""

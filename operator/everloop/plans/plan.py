@@ -18,14 +18,18 @@ Manifest = dict[str, Any]
 class Mode(Enum):
     """How the engine brings a child into the cluster."""
 
-    APPLY = "apply"  # created by POST, then server-side apply of what differs; comes back if deleted
+    APPLY = (
+        "apply"  # created by POST, then server-side apply of what differs; comes back if deleted
+    )
     CREATE_ONCE = "create-once"  # created by POST if absent; never changed after
 
 
 class OnConflict(Enum):
     """What it means when the name is taken by an object we do not control."""
 
-    NAME_CONFLICT = "name-conflict"  # condition NameConflict on the parent; the object is not touched
+    NAME_CONFLICT = (
+        "name-conflict"  # condition NameConflict on the parent; the object is not touched
+    )
     REPLAN = "replan"  # the cache was behind: read the object, plan again (ModelVersion numbers)
     EXISTS = "exists"  # the name is the identity: somebody made it before us, all is well
 
@@ -82,5 +86,7 @@ class Plan:
     status: dict[str, Any] | None = None
     events: tuple[Event, ...] = ()
     requeue_at: datetime | None = None
-    finalizers: tuple[str, ...] | None = None  # wanted finalizers of ours on the parent; None: as is
+    finalizers: tuple[str, ...] | None = (
+        None  # wanted finalizers of ours on the parent; None: as is
+    )
     counters: dict[str, int] = field(default_factory=dict)  # operator metrics to increase, by name

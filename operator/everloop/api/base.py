@@ -1,0 +1,92 @@
+"""Building blocks of all kinds: the base model, bounded scalar types, metadata, validation rules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Rule(NamedTuple):
+    """A CEL validation rule of the CRD; `message` says what to write instead."""
+
+    rule: str
+    message: str
+
+
+class Model(BaseModel):
+    """Base of every typed piece of a resource: camelCase outside, frozen, unknown fields ignored.
+
+    Unknown fields are ignored because a newer CRD may have stored them; the API server prunes and
+    rejects what users may not write.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()  # CEL rules on this object
+    immutable: ClassVar[
+        tuple[str, ...]
+    ] = ()  # fields (camelCase) that can't be added, changed, removed
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, camelCase, without fields that are None or equal to their default of None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+# --- bounded scalars (unbounded ones make CEL too costly for the API server) ----------------------
+DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+Name40 = Annotated[str, Field(min_length=1, max_length=40, pattern=DNS_LABEL)]
+Name46 = Annotated[str, Field(min_length=1, max_length=46, pattern=DNS_LABEL)]
+Name52 = Annotated[str, Field(min_length=1, max_length=52, pattern=DNS_LABEL)]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
+Identifier = Annotated[
+    str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")
+]
+Text = Annotated[str, Field(max_length=1024)]
+LongText = Annotated[str, Field(max_length=32768)]
+Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[a-z][a-z0-9+.-]*://.+")]
+Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
+Number = Annotated[
+    str, Field(min_length=1, max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$")
+]
+Duration = Annotated[str, Field(min_length=2, max_length=32, pattern=r"^([0-9]+(ms|s|m|h|d|w))+$")]
+Time = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+Image = Annotated[str, Field(min_length=1, max_length=512)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+# An object whose fields Kubernetes itself validates when the pod is made (affinity, volumes …).
+Opaque = Annotated[
+    dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+]
+
+
+class Metadata(Model):
+    """The part of metav1.ObjectMeta that we read."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: list[str] = Field(default_factory=list)
+    owner_references: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class Resource(Model):
+    """Base of the kinds. Class attributes say how the CRD names and prints it."""
+
+    kind_name: ClassVar[str]
+    plural: ClassVar[str]
+    short_name: ClassVar[str]
+    name_limit: ClassVar[int] = 40  # longest metadata.name, so that children's names fit
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()  # (title, type, JSON path)
+
+    api_version: str = "everloop.dev/v1alpha1"
+    kind: str = ""
+    metadata: Metadata
