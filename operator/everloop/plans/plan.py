@@ -46,10 +46,10 @@ class Child:
 
 @dataclass(frozen=True)
 class Patch:
-    """Fields applied to an object that exists and that we do not plan whole (an annotation on a pod).
+    """Fields applied to an existing object that we do not plan whole (an annotation on a pod).
 
-    Carries `metadata.uid`, so that it never creates an object and never hits a successor. Skipped if
-    the live object already has the fields.
+    Carries `metadata.uid`, so that it never creates an object and never hits a successor. Skipped
+    if the live object already has the fields.
     """
 
     manifest: Manifest
@@ -69,7 +69,7 @@ class Deletion:
 
 @dataclass(frozen=True)
 class Event:
-    """A Kubernetes Event on the parent, sent once when the status write that it belongs to is made."""
+    """A Kubernetes Event on the parent, sent once its status write has succeeded."""
 
     reason: str
     message: str
@@ -78,7 +78,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Plan:
-    """What should be true now. `status` is the whole new status (camelCase dict) or None for as is."""
+    """What should be true now. `status` is the whole new status, or None for as it is."""
 
     children: tuple[Child, ...] = ()
     patches: tuple[Patch, ...] = ()
