@@ -32,6 +32,7 @@ LABEL_MONITOR: Final = f"{GROUP}/monitor"  # rules of, and runs caused by, a Mon
 COMPONENT_JOB: Final = "training-job"
 COMPONENT_RUN_CONFIG: Final = "run-config"
 COMPONENT_REPORT: Final = "run-report"
+COMPONENT_TRIAL: Final = "trial"
 COMPONENT_SERVER: Final = "model-server"
 COMPONENT_ROUTER: Final = "router"
 COMPONENT_RULES: Final = "rules"

@@ -24,7 +24,7 @@ class Settings:
     lease_name: str = "everloop-operator"
     lease_seconds: float = 10.0
     runtime_image: str = "everloop/runtime:0.1.0"  # training runner and model server
-    router_image: str = "envoyproxy/envoy:v1.37.0"
+    router_image: str = "envoyproxy/envoy:v1.40.0"
     image_pull_policy: str = "IfNotPresent"
     pod_defaults: dict[str, Any] = field(default_factory=dict)  # a `pod:` block under every pod
     ca_bundle_config_map: str = ""  # extra CAs for our containers: a ConfigMap with ca.crt
@@ -39,6 +39,7 @@ class Settings:
     webhook_port: int = 8444
     metrics_port: int = 8080
     workers: int = 16  # reconciles under way at once
+    log_level: str = "info"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -1,0 +1,152 @@
+"""What an Experiment tries next: Optuna's samplers, rebuilt from the trials for every ask.
+
+Nothing of a study is kept: it is made from the trials' own parameters and values each time, so a
+restart loses nothing. Each ask has a sampler of its own, seeded by the seed and the trial's number,
+so that the same seed and the same history give the same suggestion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from everloop.api.experiment import ExperimentSpec, Parameter
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # its log would repeat every rebuilt trial
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial as the search sees it; `value` is set when it succeeded."""
+
+    number: int
+    parameters: Mapping[str, str]
+    state: Literal["Running", "Succeeded", "Failed"]
+    value: float | None = None
+
+
+def size(spec: ExperimentSpec) -> int:
+    """How many trials there will be: `trials`, or the whole grid if that is smaller."""
+    if spec.algorithm.name != "Grid":
+        return spec.trials
+    return min(spec.trials, math.prod(len(values) for values in _grid(spec).values()))
+
+
+def suggest(spec: ExperimentSpec, history: Sequence[Trial], number: int) -> dict[str, str]:
+    """Parameters of the trial with this number, as text.
+
+    Raises ValueError when a range cannot be searched as written (a Grid without `step`).
+    """
+    if spec.algorithm.name == "Grid":
+        return _grid_point(spec, number)
+    distributions = {item.name: distribution(item) for item in spec.parameters}
+    study = optuna.create_study(
+        direction=spec.objective.direction.lower(), sampler=_sampler(spec, number)
+    )
+    for trial in sorted(history, key=lambda item: item.number):
+        frozen = _frozen(trial, distributions)
+        if frozen is not None:
+            study.add_trial(frozen)
+    asked = study.ask(distributions)
+    return {name: _text(asked.params[name]) for name in distributions}
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """The Optuna distribution of a parameter."""
+    if parameter.categorical is not None:
+        return CategoricalDistribution(parameter.categorical)
+    if parameter.log_uniform is not None:
+        low, high = float(parameter.log_uniform.min), float(parameter.log_uniform.max)
+        if parameter.log_uniform.type == "Int":
+            return IntDistribution(math.ceil(low), math.floor(high), log=True)
+        return FloatDistribution(low, high, log=True)
+    assert parameter.uniform is not None  # the CRD's rule: exactly one of the three
+    low, high = float(parameter.uniform.min), float(parameter.uniform.max)
+    step = parameter.uniform.step
+    if parameter.uniform.type == "Int":
+        return IntDistribution(math.ceil(low), math.floor(high), step=int(float(step or 1)))
+    return FloatDistribution(low, high, step=float(step) if step else None)
+
+
+def _sampler(spec: ExperimentSpec, number: int) -> optuna.samplers.BaseSampler:
+    text = f"{spec.algorithm.seed}/{number}"
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    if spec.algorithm.name == "Random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    # constant_liar: parallel trials do not ask for the same place twice
+    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+
+
+def _frozen(
+    trial: Trial, distributions: Mapping[str, BaseDistribution]
+) -> optuna.trial.FrozenTrial | None:
+    try:
+        parameters = {
+            name: _value(trial.parameters[name], item) for name, item in distributions.items()
+        }
+    except (KeyError, ValueError):
+        return None  # a trial whose parameters were changed by hand teaches nothing
+    states = {
+        "Running": TrialState.RUNNING,
+        "Succeeded": TrialState.COMPLETE,
+        "Failed": TrialState.FAIL,
+    }
+    return optuna.trial.create_trial(
+        state=states[trial.state],
+        params=parameters,
+        distributions=dict(distributions),
+        value=trial.value if trial.state == "Succeeded" else None,
+    )
+
+
+def _value(text: str, item: BaseDistribution) -> Any:
+    if isinstance(item, CategoricalDistribution):
+        return text
+    return int(text) if isinstance(item, IntDistribution) else float(text)
+
+
+def _text(value: Any) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _grid(spec: ExperimentSpec) -> dict[str, list[Any]]:
+    """Every value of every parameter."""
+    values: dict[str, list[Any]] = {}
+    for parameter in spec.parameters:
+        item = distribution(parameter)
+        if isinstance(item, CategoricalDistribution):
+            values[parameter.name] = list(item.choices)
+        elif isinstance(item, IntDistribution) and not item.log:
+            values[parameter.name] = list(range(item.low, item.high + 1, item.step))
+        elif isinstance(item, FloatDistribution) and item.step:
+            count = math.floor((item.high - item.low) / item.step + 1e-9) + 1
+            values[parameter.name] = [round(item.low + i * item.step, 12) for i in range(count)]
+        else:
+            raise ValueError(
+                f"parameter {parameter.name} has no finite list of values for algorithm Grid: "
+                "write categorical, uniform with type: Int, or uniform with step"
+            )
+    return values
+
+
+def _grid_point(spec: ExperimentSpec, number: int) -> dict[str, str]:
+    """The grid's point with this number, in the order that Optuna's sampler gives for the seed."""
+    grid = _grid(spec)
+    sampler = optuna.samplers.GridSampler(grid, seed=spec.algorithm.seed)
+    study = optuna.create_study(direction=spec.objective.direction.lower(), sampler=sampler)
+    for _ in range(number):
+        study.ask({name: CategoricalDistribution(values) for name, values in grid.items()})
+    asked = study.ask({name: CategoricalDistribution(values) for name, values in grid.items()})
+    return {name: _text(asked.params[name]) for name in grid}
