@@ -46,9 +46,7 @@ def evaluate(truth: pd.Series, score: np.ndarray) -> dict[str, float]:
 
 def predictions(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
     """Row id, time, truth and score of the held-out rows, in the order of the data."""
-    return pd.DataFrame(
-        {"id": rows[ID], "time": rows[TIME], "label": rows[LABEL], "score": score}
-    )
+    return pd.DataFrame({"id": rows[ID], "time": rows[TIME], "label": rows[LABEL], "score": score})
 
 
 def reference(files: list[Path]) -> pd.DataFrame:

@@ -33,7 +33,7 @@ WEATHER = [  # at the origin, in the hour before the scheduled one; may be missi
 INPUTS = [*CATEGORICAL, *INTEGERS, *WEATHER]  # what a request carries, in this order
 
 HOLD_OUT_DAYS = 10  # the newest days: never trained on, both models are compared on them
-REFERENCE_DAYS = 45  # the newest days: what the inputs normally look like, and how much they vary
+REFERENCE_DAYS = 60  # the newest days: what the inputs normally look like, and how much they vary
 
 
 def day_files(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import joblib
@@ -20,7 +21,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 
-def make_pipeline(parameters: dict[str, str], seed: int) -> Pipeline:
+def make_pipeline(parameters: Mapping[str, str | float], seed: int) -> Pipeline:
     """A gradient-boosted classifier that takes the columns `INPUTS`.
 
     Trees split on the codes of carrier and origin as if they were ordered, which costs no accuracy
@@ -39,10 +40,10 @@ def make_pipeline(parameters: dict[str, str], seed: int) -> Pipeline:
         verbose_feature_names_out=False,
     )
     classify = HistGradientBoostingClassifier(
-        learning_rate=float(parameters.get("learning_rate", "0.05")),
-        max_iter=int(parameters.get("max_iter", "100")),
-        max_leaf_nodes=int(parameters.get("max_leaf_nodes", "15")),
-        min_samples_leaf=int(parameters.get("min_samples_leaf", "20")),
+        learning_rate=float(parameters.get("learning_rate", 0.05)),
+        max_iter=int(parameters.get("max_iter", 100)),
+        max_leaf_nodes=int(parameters.get("max_leaf_nodes", 31)),
+        min_samples_leaf=int(parameters.get("min_samples_leaf", 50)),
         early_stopping=False,  # it would hold out rows at random; our split is by time
         random_state=seed,
     )
