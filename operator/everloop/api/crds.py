@@ -64,6 +64,8 @@ def _convert(
         if len(options) > 1:  # the only union in our types: a quantity
             return {**_kept(node), "x-kubernetes-int-or-string": True}
         return _convert({**options[0], **node}, definitions, models, name)
+    if "patternProperties" in node:  # Kubernetes has no patterns for keys
+        (node["additionalProperties"],) = node.pop("patternProperties").values()
     if "const" in node:
         node["enum"] = [node["const"]]
     if "properties" in node:

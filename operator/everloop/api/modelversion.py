@@ -225,7 +225,10 @@ class ModelVersion(Resource):
     name_limit: ClassVar[int] = 46
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.metadata.name == self.spec.modelName + '-v' + string(self.spec.version)",
+            # not string(version): the API server takes its length for unbounded
+            "self.metadata.name.startsWith(self.spec.modelName + '-v') "
+            "&& self.metadata.name.substring(self.spec.modelName.size() + 2).matches('^[1-9][0-9]*$') "
+            "&& int(self.metadata.name.substring(self.spec.modelName.size() + 2)) == self.spec.version",
             "the name must be <modelName>-v<version>",
         ),
     )

@@ -94,7 +94,8 @@ class Overrides(Model):
 class Retrain(Model):
     """When a new TrainingRun is made, from the champion's own spec."""
 
-    on: list[Signal] = Field(min_length=1, max_length=8, description="Signals that ask for it.")
+    # not `on`, which YAML 1.1 and so kubectl read as the boolean true
+    signals: list[Signal] = Field(min_length=1, max_length=8, description="Signals that ask for it.")
     for_: Duration = Field(
         default="0s",
         alias="for",
@@ -133,19 +134,19 @@ class MonitorSpec(Model):
             "watch at least one of inputs, outputs, errors and absence",
         ),
         Rule(
-            "!has(self.retrain) || !('InputDrift' in self.retrain.on) || has(self.inputs)",
+            "!has(self.retrain) || !('InputDrift' in self.retrain.signals) || has(self.inputs)",
             "retrain on InputDrift needs inputs",
         ),
         Rule(
-            "!has(self.retrain) || !('OutputDrift' in self.retrain.on) || has(self.outputs)",
+            "!has(self.retrain) || !('OutputDrift' in self.retrain.signals) || has(self.outputs)",
             "retrain on OutputDrift needs outputs",
         ),
         Rule(
-            "!has(self.retrain) || !('ErrorsHigh' in self.retrain.on) || has(self.errors)",
+            "!has(self.retrain) || !('ErrorsHigh' in self.retrain.signals) || has(self.errors)",
             "retrain on ErrorsHigh needs errors",
         ),
         Rule(
-            "!has(self.retrain) || !('Absent' in self.retrain.on) || has(self.absence)",
+            "!has(self.retrain) || !('Absent' in self.retrain.signals) || has(self.absence)",
             "retrain on Absent needs absence",
         ),
     )
