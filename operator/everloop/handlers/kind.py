@@ -55,7 +55,12 @@ class Ref:
 
 
 class View(Protocol):
-    """The cache as kinds see it. Returned objects are shared: never change them."""
+    """The cache as kinds see it. Returned objects are shared: never change them.
+
+    A kind is named as kubectl names it: `Deployment` is ours, `Deployment.apps` is that of apps/v1.
+    A bare name means ours if there is one, else the only watched kind of that name. `children`
+    needs no group: the owner's uid decides (`children("Deployment", ours)` are apps/v1 objects).
+    """
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
 
@@ -80,6 +85,50 @@ class Reader(Protocol):
         ...
 
     async def logs(self, namespace: str, pod: str, container: str, lines: int) -> str: ...
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A name that was taken when we wanted to create it, with the object that has it."""
+
+    live: Object
+
+
+class Kube(Reader, Protocol):
+    """What intakes may do with the API server: read, and create once."""
+
+    async def create(self, manifest: Mapping[str, Any]) -> Object | Conflict:
+        """POST. Raises everloop.errors.ApiError for everything but a taken name."""
+        ...
+
+
+class Counters(Protocol):
+    """The operator's own metrics, as everything but the engine sees them."""
+
+    def increase(self, name: str, amount: int = 1) -> None:
+        """Count something that happened: `everloop_operator_outcomes_total{name="…"}`."""
+        ...
+
+
+class EngineApi(Protocol):
+    """The engine as intakes see it (`async def serve(api: EngineApi, settings: Settings)`)."""
+
+    @property
+    def view(self) -> View: ...
+
+    @property
+    def kube(self) -> Kube: ...
+
+    @property
+    def metrics(self) -> Counters: ...
+
+    def wake(self, key: Key) -> None:
+        """Reconcile this parent soon; many calls are one pass."""
+        ...
+
+    def is_leader(self) -> bool:
+        """Whether this process may act; intakes answer 503 when it may not."""
+        ...
 
 
 @dataclass(frozen=True)
