@@ -1,0 +1,23 @@
+"""CoreDNS as a pod, behind the Service address that the kubelet tells every pod."""
+
+from __future__ import annotations
+
+from string import Template
+
+from devcluster.control_plane import Parts
+from devcluster.paths import HERE
+from devcluster.progress import run
+
+
+def install(parts: Parts, image: str, address: str) -> None:
+    """Apply the manifests."""
+    text = (HERE / "manifests" / "coredns.yaml").read_text()
+    manifests = Template(text).substitute(image=image, address=address)
+    run([*parts.kubectl(), "apply", "--server-side", "-f", "-"], stdin=manifests)
+
+
+def ready(parts: Parts) -> bool:
+    """Whether DNS answers, by its readiness probe."""
+    deployment = parts.get("deployment", "coredns", "--namespace=kube-system")
+    status = deployment.get("status")
+    return isinstance(status, dict) and status.get("readyReplicas", 0) > 0

@@ -1,0 +1,3 @@
+module everloop/devcluster/pause
+
+go 1.26.0
