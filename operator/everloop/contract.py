@@ -41,6 +41,9 @@ COMPONENT_HISTORY: Final = "history"
 
 # --- annotations ----------------------------------------------------------------------------------
 ANNOTATION_REGISTERED: Final = f"{GROUP}/registered"  # on a report: the ModelVersion made from it
+ANNOTATION_RESOLUTION: Final = f"{GROUP}/resolution"  # on a Job: what it fetched, for retries
+ANNOTATION_NOT_ELIGIBLE: Final = "Eligible"  # ModelVersion: no gate Fail or Inconclusive, it may be rolled out
+MONITORABLE: Final = f"{GROUP}/not-monitorable"  # on a ModelVersion: why no profile
 ANNOTATION_TRIGGER: Final = f"{GROUP}/trigger"  # on a run: why it exists (JSON, see docs)
 ANNOTATION_RETRAIN: Final = f"{GROUP}/retrain-requested"  # on a Monitor: a person asked (CLI)
 ANNOTATION_SYNC: Final = f"{GROUP}/config-digest"  # on router pods: makes the kubelet sync at once
@@ -94,6 +97,7 @@ PASS_CHAMPION: Final = "champion"
 ENV_REPORT_URL: Final = "EVERLOOP_REPORT_URL"
 ENV_ATTEMPT: Final = "EVERLOOP_ATTEMPT"
 ENV_POD_NAME: Final = "EVERLOOP_POD_NAME"
+ENV_RESOLUTION: Final = "EVERLOOP_RESOLUTION"  # first attempt: {"commit", "data": {name: digest}}
 ENV_DEPLOYMENT: Final = "EVERLOOP_DEPLOYMENT"
 ENV_MODEL_VERSION: Final = "EVERLOOP_MODEL_VERSION"
 ENV_ARTIFACT_URI: Final = "EVERLOOP_ARTIFACT_URI"
@@ -150,6 +154,9 @@ FAILED: Final = "Failed"
 MONITORABLE: Final = "Monitorable"  # ModelVersion: it has a profile, so drift can be measured
 RULES_LOADED: Final = "RulesLoaded"  # Monitor: Prometheus evaluates its rules
 TARGETS_UP: Final = "TargetsUp"  # Monitor: Prometheus scrapes its servers
+
+# --- finalizers -----------------------------------------------------------------------------------
+FINALIZER_SERVED: Final = f"{GROUP}/served"  # on a ModelVersion while a Deployment serves it
 
 # --- reasons that more than one place writes or reads ---------------------------------------------
 REASON_NAME_CONFLICT: Final = "NameConflict"
