@@ -42,8 +42,7 @@ COMPONENT_HISTORY: Final = "history"
 # --- annotations ----------------------------------------------------------------------------------
 ANNOTATION_REGISTERED: Final = f"{GROUP}/registered"  # on a report: the ModelVersion made from it
 ANNOTATION_RESOLUTION: Final = f"{GROUP}/resolution"  # on a Job: what it fetched, for retries
-ANNOTATION_NOT_ELIGIBLE: Final = "Eligible"  # ModelVersion: no gate Fail or Inconclusive, it may be rolled out
-MONITORABLE: Final = f"{GROUP}/not-monitorable"  # on a ModelVersion: why no profile
+ANNOTATION_NOT_MONITORABLE: Final = f"{GROUP}/not-monitorable"  # on a ModelVersion: why no profile
 ANNOTATION_TRIGGER: Final = f"{GROUP}/trigger"  # on a run: why it exists (JSON, see docs)
 ANNOTATION_RETRAIN: Final = f"{GROUP}/retrain-requested"  # on a Monitor: a person asked (CLI)
 ANNOTATION_SYNC: Final = f"{GROUP}/config-digest"  # on router pods: makes the kubelet sync at once
@@ -151,6 +150,7 @@ STALLED: Final = "Stalled"
 SUSPENDED: Final = "Suspended"
 COMPLETE: Final = "Complete"
 FAILED: Final = "Failed"
+ELIGIBLE: Final = "Eligible"  # ModelVersion: its gates hold, it may be rolled out
 MONITORABLE: Final = "Monitorable"  # ModelVersion: it has a profile, so drift can be measured
 RULES_LOADED: Final = "RulesLoaded"  # Monitor: Prometheus evaluates its rules
 TARGETS_UP: Final = "TargetsUp"  # Monitor: Prometheus scrapes its servers
