@@ -18,8 +18,6 @@ from everloop.settings import Settings
 
 Dict = dict[str, Any]
 
-    "EVERLOOP_RESOLUTION"  # of the first attempt: later ones read the same code and data
-)
 TOKEN_SECONDS = 3600  # the kubelet renews it, so it only has to outlive one report
 PYTHON = ("python", "-m", "everloop_training")
 

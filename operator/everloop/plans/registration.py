@@ -1,0 +1,121 @@
+"""From a run's report to its ModelVersion, for runs by themselves and for the best of a search.
+
+Two passes, so that it may stop anywhere: the version is created, and once it can be seen the report
+is annotated with its name. A version whose provenance names this run's uid is the run's; after the
+annotation, the version stays deleted when somebody deletes it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from everloop import contract
+from everloop.api.report import Report, from_config_map
+from everloop.api.trainingrun import GateResult, TrainingRun
+from everloop.manifests.trainingrun import IMAGES_KEY
+from everloop.manifests.trainingrun_version import build_model_version
+from everloop.plans.gates import Champion, champion_of, judge
+from everloop.plans.plan import Child, Mode, OnConflict, Patch
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What to do next for a report to be registered. `version` is set once it is."""
+
+    children: tuple[Child, ...] = ()
+    patches: tuple[Patch, ...] = ()
+    version: str | None = None
+
+
+def registration(
+    run: Object,
+    report: Object,
+    run_config: Object | None,
+    versions: Iterable[Object],
+    reports: Iterable[Object],
+) -> Registration:
+    """Register the succeeded run's model under the next number of its family.
+
+    All objects as read: the TrainingRun, its ConfigMaps `<run>-report` and `<run>-config`, all
+    ModelVersions of the model, all report ConfigMaps of the model. Gates are judged again from the
+    report; whether a failing gate or another trial's better value forbids it is the caller's.
+    """
+    typed = TrainingRun.model_validate(run)
+    versions = list(versions)
+    registered = registered_version(report)
+    if registered:
+        return Registration(version=registered)
+    for version in versions:
+        made_by = (version["spec"].get("provenance") or {}).get("runUid")
+        if made_by and made_by == typed.metadata.uid:
+            name = version["metadata"]["name"]
+            return Registration(patches=(_annotate(report, name),), version=name)
+    parsed = from_config_map(report)
+    if parsed is None or not parsed.succeeded:
+        return Registration()
+    results, champion = judged(typed, parsed, run_config)
+    number = next_number(typed.spec.model_name, versions, reports)
+    manifest = build_model_version(run, number, parsed, results, champion.ref, images_of(report))
+    child = Child(manifest, Mode.CREATE_ONCE, owned=False, on_conflict=OnConflict.REPLAN)
+    return Registration(children=(child,))
+
+
+def judged(
+    run: TrainingRun, report: Report, run_config: Object | None
+) -> tuple[list[GateResult], Champion]:
+    """The results of the run's gates, and the champion they compare with."""
+    champion = champion_of(parse_run_config(run_config))
+    return judge(run.spec.gates, report, champion), champion
+
+
+def next_number(model: str, versions: Iterable[Object], reports: Iterable[Object]) -> int:
+    """One more than the highest that any ModelVersion, or any report of the model, names.
+
+    Reports count since a deleted version's number must not come back with other bytes.
+    """
+    pattern = re.compile(re.escape(model) + r"-v([0-9]+)")
+    names = [version["metadata"]["name"] for version in versions]
+    names += [registered_version(report) or "" for report in reports]
+    matches = (pattern.fullmatch(name) for name in names)
+    return 1 + max((int(match[1]) for match in matches if match), default=0)
+
+
+def registered_version(report: Object | None) -> str | None:
+    """The ModelVersion that was made from this report."""
+    metadata = (report or {}).get("metadata", {})
+    value = (metadata.get("annotations") or {}).get(contract.ANNOTATION_REGISTERED)
+    return str(value) if value else None
+
+
+def images_of(report: Object | None) -> dict[str, str]:
+    """Step → image by digest, as noted with the report; empty if the pod was gone by then."""
+    text = ((report or {}).get("data") or {}).get(IMAGES_KEY)
+    return dict(json.loads(text)) if text else {}
+
+
+def parse_run_config(run_config: Object | None) -> dict[str, Any]:
+    """run.json of `<run>-config`; empty while there is none."""
+    text = ((run_config or {}).get("data") or {}).get(contract.RUN_CONFIG_NAME)
+    return dict(json.loads(text)) if text else {}
+
+
+def _annotate(report: Object, version: str) -> Patch:
+    metadata = report["metadata"]
+    return Patch(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+                "annotations": {contract.ANNOTATION_REGISTERED: version},
+            },
+        }
+    )
