@@ -30,6 +30,7 @@ def build_model_version(
     run: Mapping[str, Any],
     number: int,
     report: Report,
+    *,
     gates: Sequence[GateResult],
     champion: ChampionRef | None,
     images: Mapping[str, str],

@@ -61,7 +61,9 @@ def registration(
         return Registration()
     results, champion = judged(typed, parsed, run_config)
     number = next_number(typed.spec.model_name, versions, reports)
-    manifest = build_model_version(run, number, parsed, results, champion.ref, images_of(report))
+    manifest = build_model_version(
+        run, number, parsed, gates=results, champion=champion.ref, images=images_of(report)
+    )
     child = Child(manifest, Mode.CREATE_ONCE, owned=False, on_conflict=OnConflict.REPLAN)
     return Registration(children=(child,))
 
