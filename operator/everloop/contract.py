@@ -8,6 +8,7 @@ here once, with a line that says why it exists.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Final
 
 # --- API ------------------------------------------------------------------------------------------
@@ -46,6 +47,8 @@ ANNOTATION_NOT_MONITORABLE: Final = f"{GROUP}/not-monitorable"  # on a ModelVers
 ANNOTATION_TRIGGER: Final = f"{GROUP}/trigger"  # on a run: why it exists (JSON, see docs)
 ANNOTATION_RETRAIN: Final = f"{GROUP}/retrain-requested"  # on a Monitor: a person asked (CLI)
 ANNOTATION_SYNC: Final = f"{GROUP}/config-digest"  # on router pods: makes the kubelet sync at once
+ANNOTATION_BOOTSTRAP: Final = f"{GROUP}/bootstrap-digest"  # in the router's template: needs new pods
+ANNOTATION_RETIRED: Final = f"{GROUP}/retired-at"  # on model servers: without traffic since
 ANNOTATION_CLOCK: Final = f"{GROUP}/clock-speedup"  # on rules and alerts: time is accelerated
 
 # --- files and folders in a training pod ----------------------------------------------------------
@@ -183,3 +186,14 @@ def child_name(*parts: str, limit: int = 63) -> str:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"{name[: limit - 9].rstrip('-')}-{digest}"
+
+
+def files_digest(files: Iterable[tuple[str, int, str]]) -> str:
+    """Digest of several files: sha256 of the sorted lines (path, size, sha256 in hex) of each.
+
+    Paths are relative, with forward slashes. The runner records it, the model server compares it.
+    """
+    digest = hashlib.sha256()
+    for path, size, sha256 in sorted(files):
+        digest.update(f"{path}\0{size}\0{sha256}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
