@@ -52,8 +52,9 @@ class Client:
 def connect(context: str | None, namespace: str | None) -> Client:
     """A client from the user's kubeconfig. Raises ClientError when there is none."""
     try:
-        contexts, active = config.list_kube_config_contexts()
-        config.load_kube_config(context=context)
+        loader: Any = config  # the library ships no types
+        contexts, active = loader.list_kube_config_contexts()
+        loader.load_kube_config(context=context)
     except (ConfigException, OSError) as error:
         raise ClientError(f"no usable kubeconfig: {error}; set KUBECONFIG or --context") from error
     chosen = next((item for item in contexts if item["name"] == context), active)

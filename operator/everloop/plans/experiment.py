@@ -7,7 +7,7 @@ again and counts as done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -15,30 +15,35 @@ from typing import Any, Literal
 from everloop import contract
 from everloop.api.conditions import Condition, condition, is_true, merge, timestamp
 from everloop.api.experiment import BestTrial, Experiment, ExperimentStatus
+from everloop.api.report import Report
 from everloop.api.trainingrun import TrainingRun
 from everloop.manifests.experiment import build_trial
 from everloop.plans.plan import Child, Event, Mode, Patch, Plan
-from everloop.plans.registration import Registration
+from everloop.plans.registration import Registration, registration
 from everloop.plans.search import Trial, size, suggest
 
 
 @dataclass(frozen=True)
 class ObservedTrial:
-    """A trial's TrainingRun and its report, None while there is none."""
+    """A trial as read: its TrainingRun, and its ConfigMaps where they exist."""
 
     number: int
+    raw_run: Mapping[str, Any]
+    raw_report: Mapping[str, Any] | None
+    raw_config: Mapping[str, Any] | None
     run: TrainingRun
-    report: Mapping[str, Any] | None
+    report: Report | None
 
 
 @dataclass(frozen=True)
 class Observed:
-    """An Experiment and its trials. `registration` registers the best run, when there is one."""
+    """An Experiment, its trials, and the model's versions and reports for the next number."""
 
     experiment: Experiment
     raw_status: Mapping[str, Any]
     trials: tuple[ObservedTrial, ...]
-    registrations: Mapping[str, Registration]  # by run name, for trials that may be registered
+    versions: Sequence[Mapping[str, Any]] = ()
+    reports: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -77,18 +82,18 @@ def plan(observed: Observed, now: datetime) -> Plan:
     exceeded = len(tally.failed) > spec.max_failed_trials
     failed = exceeded or (ended and best is None and not spec.suspend)
     complete = ended and not failed and (created >= total or _goal_reached(observed, best))
-    registration = observed.registrations.get(best.run) if best and complete else None
-    registering = complete and spec.on_complete.register_ == "Best" and registration is not None
+    registering = complete and best is not None and spec.on_complete.register_ == "Best"
     children: list[Child] = [
         Child(build_trial(experiment, number, parameters), mode=Mode.CREATE_ONCE)
         for number, parameters in new
     ]
     patches: list[Patch] = [*_suspend_patches(observed)]
     version = None
-    if registering and registration is not None:
-        children += registration.children
-        patches += registration.patches
-        version = registration.version
+    if registering and best is not None:
+        step = _register(observed, best)
+        children += step.children
+        patches += step.patches
+        version = step.version
     finished = failed or (complete and (not registering or version is not None))
     outcome = Outcome(finished, failed, exceeded, version)
     conditions = _conditions(observed, tally, total, outcome)
@@ -114,6 +119,15 @@ def plan(observed: Observed, now: datetime) -> Plan:
         patches=tuple(patches),
         status=status,
         events=_events(observed, outcome, best),
+    )
+
+
+def _register(observed: Observed, best: BestTrial) -> Registration:
+    (trial,) = (item for item in observed.trials if item.number == best.trial)
+    if trial.raw_report is None:  # a succeeded trial has one
+        return Registration()
+    return registration(
+        trial.raw_run, trial.raw_report, trial.raw_config, observed.versions, observed.reports
     )
 
 
@@ -165,11 +179,10 @@ def _tally(observed: Observed) -> Tally:
     )
 
 
-def _objective(report: Mapping[str, Any] | None, metric: str) -> float | None:
-    if report is None or report.get("outcome") != "Succeeded":
+def _objective(report: Report | None, metric: str) -> float | None:
+    if report is None or not report.succeeded or metric not in report.metrics:
         return None
-    text = (report.get("metrics") or {}).get(metric)
-    return None if text is None else float(text)
+    return float(report.metrics[metric])
 
 
 def _goal_reached(observed: Observed, best: BestTrial | None) -> bool:

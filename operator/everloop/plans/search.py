@@ -20,6 +20,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from everloop.api.experiment import ExperimentSpec, Parameter
@@ -52,9 +53,7 @@ def suggest(spec: ExperimentSpec, history: Sequence[Trial], number: int) -> dict
     if spec.algorithm.name == "Grid":
         return _grid_point(spec, number)
     distributions = {item.name: distribution(item) for item in spec.parameters}
-    study = optuna.create_study(
-        direction=spec.objective.direction.lower(), sampler=_sampler(spec, number)
-    )
+    study = optuna.create_study(direction=_direction(spec), sampler=_sampler(spec, number))
     for trial in sorted(history, key=lambda item: item.number):
         frozen = _frozen(trial, distributions)
         if frozen is not None:
@@ -78,6 +77,10 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     if parameter.uniform.type == "Int":
         return IntDistribution(math.ceil(low), math.floor(high), step=int(float(step or 1)))
     return FloatDistribution(low, high, step=float(step) if step else None)
+
+
+def _direction(spec: ExperimentSpec) -> StudyDirection:
+    return StudyDirection[spec.objective.direction.upper()]
 
 
 def _sampler(spec: ExperimentSpec, number: int) -> optuna.samplers.BaseSampler:
@@ -145,7 +148,7 @@ def _grid_point(spec: ExperimentSpec, number: int) -> dict[str, str]:
     """The grid's point with this number, in the order that Optuna's sampler gives for the seed."""
     grid = _grid(spec)
     sampler = optuna.samplers.GridSampler(grid, seed=spec.algorithm.seed)
-    study = optuna.create_study(direction=spec.objective.direction.lower(), sampler=sampler)
+    study = optuna.create_study(direction=_direction(spec), sampler=sampler)
     for _ in range(number):
         study.ask({name: CategoricalDistribution(values) for name, values in grid.items()})
     asked = study.ask({name: CategoricalDistribution(values) for name, values in grid.items()})

@@ -1,0 +1,70 @@
+"""Experiment: what it observes. The search itself is plans/experiment.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from everloop import contract
+from everloop.api.experiment import Experiment
+from everloop.api.report import from_config_map
+from everloop.api.trainingrun import TrainingRun
+from everloop.handlers.kind import Kind, Object, Ref, Resource, View
+from everloop.manifests.trainingrun import config_name, report_name
+from everloop.plans.experiment import Observed, ObservedTrial, plan
+
+RESOURCE = Resource(contract.GROUP, contract.VERSION, "experiments", "Experiment")
+TRAINING_RUNS = Resource(contract.GROUP, contract.VERSION, "trainingruns", "TrainingRun")
+MODEL_VERSIONS = Resource(contract.GROUP, contract.VERSION, "modelversions", "ModelVersion")
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
+
+
+def references(experiment: Object) -> Iterable[Ref]:
+    """New versions of the model, so that a taken number is seen before the next try."""
+    namespace = experiment["metadata"]["namespace"]
+    yield Ref("ModelVersion", namespace, model=experiment["spec"]["modelName"])
+
+
+async def observe(parent: Object, view: View, outside: Any) -> Observed:  # noqa: ARG001 (protocol)
+    """The trials with their reports, and what the next version's number depends on."""
+    namespace, model = parent["metadata"]["namespace"], parent["spec"]["modelName"]
+    labels = {contract.LABEL_COMPONENT: contract.COMPONENT_REPORT, contract.LABEL_MODEL: model}
+    trials = (_trial(parent, run, view) for run in view.children("TrainingRun", parent))
+    return Observed(
+        experiment=Experiment.model_validate(parent),
+        raw_status=parent.get("status") or {},
+        trials=tuple(trial for trial in trials if trial is not None),
+        versions=[
+            item
+            for item in view.list("ModelVersion", namespace)
+            if item["spec"]["modelName"] == model
+        ],
+        reports=view.list("ConfigMap", namespace, labels),
+    )
+
+
+def _trial(parent: Object, run: Object, view: View) -> ObservedTrial | None:
+    """A trial, known by its name, which unlike a label nobody can change."""
+    name, namespace = run["metadata"]["name"], run["metadata"]["namespace"]
+    number = name.removeprefix(f"{parent['metadata']['name']}-")
+    if not number.isdigit():
+        return None
+    report = view.get("ConfigMap", namespace, report_name(name))
+    return ObservedTrial(
+        number=int(number),
+        raw_run=run,
+        raw_report=report,
+        raw_config=view.get("ConfigMap", namespace, config_name(name)),
+        run=TrainingRun.model_validate(run),
+        report=from_config_map(report) if report else None,
+    )
+
+
+KIND = Kind(
+    resource=RESOURCE,
+    children=(TRAINING_RUNS, CONFIG_MAPS),
+    references=references,
+    observe=observe,
+    plan=plan,
+    watched_for=(MODEL_VERSIONS,),
+)

@@ -1,0 +1,289 @@
+"""Experiments, ticked: plans are applied to a list of objects that stands for the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from golden import FakeOutside, FakeReader, FakeView
+
+from everloop import contract
+from everloop.api.conditions import find, is_true
+from everloop.handlers.experiment import KIND
+from everloop.plans.plan import Plan
+from everloop.settings import Settings
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+DIGEST = "sha256:" + "a" * 64
+
+
+class World:
+    """A namespace with one Experiment, and hands that let its trials end."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.now = NOW
+        template = {
+            "modelName": "m",
+            "parameters": {"fixed": "1"},
+            "steps": [{"name": "train", "command": ["train"]}],
+            "output": {"uri": "s3://models/m"},
+        }
+        self.experiment: dict[str, Any] = {
+            "apiVersion": contract.API_VERSION,
+            "kind": "Experiment",
+            "metadata": {"name": "search", "namespace": "ml", "uid": "u-search", "generation": 1},
+            "spec": {
+                "modelName": "m",
+                "objective": {"metric": "auc"},
+                "parameters": [{"name": "x", "uniform": {"min": "0", "max": "1"}}],
+                "algorithm": {"name": "Random", "seed": 1},
+                "trials": 4,
+                "parallelTrials": 2,
+                "onComplete": {"register": "Best"},
+                "template": template,
+                **spec,
+            },
+            "status": {"observedGeneration": -1},
+        }
+        self.objects: list[dict[str, Any]] = [self.experiment]
+
+    def tick(self) -> Plan:
+        """One pass of the engine."""
+        self.now += timedelta(seconds=1)
+        view = FakeView(self.objects)
+        outside = FakeOutside(Settings(), FakeReader(self.objects))
+        plan = KIND.plan(asyncio.run(_observe(self.experiment, view, outside)), self.now)
+        for child in plan.children:
+            manifest = json.loads(json.dumps(child.manifest))
+            if view.get(manifest["kind"], "ml", manifest["metadata"]["name"]) is None:
+                manifest["metadata"]["uid"] = f"u-{manifest['metadata']['name']}"
+                if child.owned:
+                    manifest["metadata"]["ownerReferences"] = [
+                        {"uid": "u-search", "controller": True, "kind": "Experiment"}
+                    ]
+                self.objects.append(manifest)
+        for patch in plan.patches:
+            target = self.get(patch.manifest["kind"], patch.manifest["metadata"]["name"])
+            target["spec"] = {**target.get("spec", {}), **patch.manifest.get("spec", {})}
+            annotations = patch.manifest["metadata"].get("annotations", {})
+            target["metadata"].setdefault("annotations", {}).update(annotations)
+        if plan.status is not None:
+            self.experiment["status"] = plan.status
+        return plan
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        found = FakeView(self.objects).get(kind, "ml", name)
+        assert found is not None, f"no {kind} {name}"
+        assert isinstance(found, dict)
+        return found
+
+    def trials(self) -> list[str]:
+        return sorted(
+            item["metadata"]["name"] for item in self.objects if item["kind"] == "TrainingRun"
+        )
+
+    def end(self, number: int, value: float | None, gate: str = "Pass") -> None:
+        """Trial `number` ends with this objective, or fails."""
+        run = self.get("TrainingRun", f"search-{number}")
+        ended = contract.FAILED if value is None else contract.COMPLETE
+        run["status"] = {
+            "observedGeneration": 1,
+            "conditions": [{"type": ended, "status": "True", "reason": "Test"}],
+            "gates": [{"metric": "auc", "kind": "Min", "verdict": gate}],
+        }
+        report: dict[str, Any] = {
+            "schema": 1,
+            "namespace": "ml",
+            "run": f"search-{number}",
+            "uid": run["metadata"]["uid"],
+            "attempt": 1,
+            "outcome": "Failed" if value is None else "Succeeded",
+        }
+        if value is None:
+            report["failure"] = {"step": "train", "reason": "Error", "message": "exit 1"}
+        else:
+            report["metrics"] = {"auc": str(value)}
+            report["artifact"] = {"uri": "s3://models/m/x", "digest": DIGEST}
+        self.objects.append(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {
+                    "name": f"search-{number}-report",
+                    "namespace": "ml",
+                    "uid": f"u-report-{number}",
+                    "labels": {
+                        contract.LABEL_COMPONENT: contract.COMPONENT_REPORT,
+                        contract.LABEL_MODEL: "m",
+                    },
+                },
+                "data": {contract.REPORT_KEY: json.dumps(report)},
+            }
+        )
+
+
+async def _observe(parent: dict[str, Any], view: FakeView, outside: FakeOutside) -> Any:
+    return await KIND.observe(parent, view, outside)
+
+
+def test_a_search_runs_in_parallel_and_registers_the_best() -> None:
+    world = World()
+    world.tick()
+    assert world.trials() == ["search-0", "search-1"]
+    first = world.get("TrainingRun", "search-0")
+    assert first["spec"]["parameters"]["fixed"] == "1"
+    assert 0 <= float(first["spec"]["parameters"]["x"]) <= 1
+    world.end(1, 0.7)
+    world.tick()
+    assert world.trials() == ["search-0", "search-1", "search-2"]
+    for number, value in ((0, 0.6), (2, 0.65)):
+        world.end(number, value)
+        world.tick()
+    world.end(3, 0.64)
+    world.tick()  # creates the version
+    assert not is_true(world.experiment["status"], contract.COMPLETE)
+    world.tick()  # sees it, annotates the report
+    status = world.experiment["status"]
+    assert is_true(status, contract.COMPLETE)
+    assert (status["best"]["trial"], status["best"]["value"]) == (1, "0.7")
+    assert status["modelVersion"] == "m-v1"
+    assert world.get("ModelVersion", "m-v1")["spec"]["provenance"]["run"] == "search-1"
+    assert world.tick().status == status, "at rest the status must not change"
+
+
+def test_losing_all_status_loses_nothing() -> None:
+    world = World()
+    world.tick()
+    world.end(0, 0.9)
+    world.end(1, 0.8)
+    world.tick()
+    world.end(2, 0.7)
+    world.end(3, 0.6)
+    world.tick()
+    world.tick()
+    before = world.experiment["status"]
+    world.experiment["status"] = {"observedGeneration": -1}
+    plan = world.tick()
+    assert not plan.children
+    after = world.experiment["status"]
+    for field in ("best", "succeeded", "failed", "created", "modelVersion"):
+        assert after[field] == before[field]
+
+
+def test_a_deleted_version_stays_deleted() -> None:
+    world = World(trials=1, parallelTrials=1)
+    world.tick()
+    world.end(0, 0.9)
+    world.tick()
+    world.tick()
+    world.objects = [item for item in world.objects if item["kind"] != "ModelVersion"]
+    assert not world.tick().children
+
+
+def test_a_deleted_trial_is_abandoned() -> None:
+    world = World()
+    world.tick()
+    world.objects = [item for item in world.objects if item["metadata"]["name"] != "search-1"]
+    world.tick()
+    assert world.trials() == ["search-0", "search-2"]
+
+
+def test_the_goal_ends_the_search() -> None:
+    world = World(objective={"metric": "auc", "goal": "0.8"})
+    world.tick()
+    world.end(0, 0.85)
+    world.tick()
+    assert world.trials() == ["search-0", "search-1"]
+    world.end(1, 0.2)
+    world.tick()
+    world.tick()
+    assert world.experiment["status"]["phase"] == "Complete"
+    assert world.experiment["status"]["best"]["trial"] == 0
+
+
+def test_minimize_prefers_the_smallest() -> None:
+    world = World(objective={"metric": "auc", "direction": "Minimize"}, trials=2)
+    world.tick()
+    world.end(0, 0.5)
+    world.end(1, 0.4)
+    world.tick()
+    assert world.experiment["status"]["best"]["trial"] == 1
+
+
+def test_too_many_failures_end_the_search() -> None:
+    world = World(maxFailedTrials=1)
+    world.tick()
+    world.end(0, None)
+    world.tick()
+    world.end(1, None)
+    world.tick()
+    status = world.experiment["status"]
+    assert is_true(status, contract.FAILED)
+    assert is_true(status, contract.STALLED)
+    ready = find(status, contract.READY)
+    assert ready is not None
+    assert ready["reason"] == "TooManyFailedTrials"
+    assert "kubectl get mltr" in ready["message"]
+    count = len(world.trials())
+    world.tick()
+    assert len(world.trials()) == count
+
+
+def test_a_trial_without_the_metric_failed() -> None:
+    world = World(trials=1, parallelTrials=1, objective={"metric": "f1"})
+    world.tick()
+    world.end(0, 0.9)
+    world.tick()
+    assert world.experiment["status"]["failed"] == 1
+    assert world.experiment["status"]["phase"] == "Failed"
+
+
+def test_a_trial_that_fails_its_gates_is_not_the_best() -> None:
+    world = World(trials=2)
+    world.tick()
+    world.end(0, 0.9, gate="Fail")
+    world.end(1, 0.5)
+    world.tick()
+    assert world.experiment["status"]["best"]["trial"] == 1
+
+
+def test_suspend_reaches_the_running_trials_and_starts_none() -> None:
+    world = World()
+    world.tick()
+    world.experiment["spec"]["suspend"] = True
+    world.tick()
+    assert world.get("TrainingRun", "search-0")["spec"]["suspend"] is True
+    assert is_true(world.experiment["status"], contract.SUSPENDED)
+    world.experiment["spec"]["suspend"] = False
+    world.tick()
+    assert world.get("TrainingRun", "search-0")["spec"]["suspend"] is False
+    assert world.trials() == ["search-0", "search-1"]
+
+
+def test_an_impossible_grid_says_which_parameter() -> None:
+    world = World(algorithm={"name": "Grid"})
+    world.tick()
+    stalled = find(world.experiment["status"], contract.STALLED)
+    assert stalled is not None
+    assert stalled["reason"] == contract.REASON_INVALID_SPEC
+    assert "parameter x" in stalled["message"]
+    assert world.trials() == []
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_never_more_trials_than_asked_for(parallel: int) -> None:
+    world = World(parallelTrials=parallel, trials=5)
+    for step in range(12):
+        world.tick()
+        running = [
+            name
+            for name in world.trials()
+            if not world.get("TrainingRun", name).get("status", {}).get("conditions")
+        ]
+        assert len(running) <= parallel
+        if running:
+            world.end(int(running[0].rsplit("-", 1)[1]), 0.5 + step / 100)
+    assert len(world.trials()) == 5
