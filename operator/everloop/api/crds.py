@@ -1,4 +1,4 @@
-"""Writes the CustomResourceDefinitions from the typed resources: `python -m everloop.api.crds`.
+"""Writes CRDs, the chart's copies and docs/reference.md: `python -m everloop.api.crds`.
 
 A pydantic JSON schema becomes a structural schema as Kubernetes wants it: references resolved,
 nullable unions folded into "not required", every object bounded, CEL rules attached. With --check
@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter
 
 from everloop import contract
+from everloop.api import reference
 from everloop.api.base import DNS_LABEL, Model, Resource, Rule
 from everloop.api.deployment import Deployment
 from everloop.api.experiment import Experiment
@@ -68,17 +69,7 @@ def _convert(
         (node["additionalProperties"],) = node.pop("patternProperties").values()
     if "const" in node:
         node["enum"] = [node["const"]]
-    if "properties" in node:
-        node["properties"] = {
-            key: _convert(value, definitions, models) for key, value in node["properties"].items()
-        }
-        if name in models:
-            _add_made_defaults(models[name], node["properties"])
-    elif node.get("x-kubernetes-preserve-unknown-fields"):
-        node.pop("additionalProperties", None)
-        node["type"] = "object"
-    elif isinstance(node.get("additionalProperties"), dict):
-        node["additionalProperties"] = _convert(node["additionalProperties"], definitions, models)
+    _convert_members(node, definitions, models, name)
     if "items" in node:
         node["items"] = _convert(node["items"], definitions, models)
         if (
@@ -91,6 +82,23 @@ def _convert(
     if name in models and models[name].rules and not issubclass(models[name], Resource):
         node["x-kubernetes-validations"] = [_rule(rule) for rule in models[name].rules]
     return _kept(node)
+
+
+def _convert_members(
+    node: Schema, definitions: Schema, models: dict[str, type[Model]], name: str | None
+) -> None:
+    """The members of an object, in place."""
+    if "properties" in node:
+        node["properties"] = {
+            key: _convert(value, definitions, models) for key, value in node["properties"].items()
+        }
+        if name in models:
+            _add_made_defaults(models[name], node["properties"])
+    elif node.get("x-kubernetes-preserve-unknown-fields"):
+        node.pop("additionalProperties", None)
+        node["type"] = "object"
+    elif isinstance(node.get("additionalProperties"), dict):
+        node["additionalProperties"] = _convert(node["additionalProperties"], definitions, models)
 
 
 def _add_made_defaults(model: type[Model], properties: Schema) -> None:
@@ -240,18 +248,20 @@ def main() -> int:
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parents[3]
     stale = []
+    files = {root / "docs/reference.md": reference.render({kind: crd(kind) for kind in KINDS})}
     for name, text in rendered().items():
         targets = {
             root / "crds" / name: text,
             root / "charts/everloop/templates/crds" / name: chart_template(text),
         }
-        for path, wanted in targets.items():
-            if path.exists() and path.read_text() == wanted:
-                continue
-            stale.append(str(path.relative_to(root)))
-            if not arguments.check:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(wanted)
+        files |= targets
+    for path, wanted in files.items():
+        if path.exists() and path.read_text() == wanted:
+            continue
+        stale.append(str(path.relative_to(root)))
+        if not arguments.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted)
     if stale and arguments.check:
         sys.stderr.write(f"out of date: {', '.join(stale)}; run `make crds`\n")
         return 1

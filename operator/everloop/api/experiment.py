@@ -165,7 +165,9 @@ class ExperimentStatus(Model):
         max_length=16,
         description="Ready, Reconciling, Stalled, Suspended, Complete, Failed.",
     )
-    created: int = Field(default=0, description="Trials made so far; a deleted one is not made again.")
+    created: int = Field(
+        default=0, description="Trials made so far; a deleted one is not made again."
+    )
     running: int = Field(default=0, description="Trials under way.")
     succeeded: int = Field(default=0, description="Trials with a value.")
     failed: int = Field(default=0, description="Trials without one.")

@@ -95,7 +95,9 @@ class Retrain(Model):
     """When a new TrainingRun is made, from the champion's own spec."""
 
     # not `on`, which YAML 1.1 and so kubectl read as the boolean true
-    signals: list[Signal] = Field(min_length=1, max_length=8, description="Signals that ask for it.")
+    signals: list[Signal] = Field(
+        min_length=1, max_length=8, description="Signals that ask for it."
+    )
     for_: Duration = Field(
         default="0s",
         alias="for",

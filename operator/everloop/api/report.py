@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -102,7 +103,27 @@ def parse(text: str | bytes) -> Report:
         raise ValueError("artifact: a report of a succeeded run must name the artifact")
     if not report.succeeded and report.failure is None:
         raise ValueError("failure: a report of a failed run must say what failed")
+    _check_times(report)
     return report
+
+
+def _check_times(report: Report) -> None:
+    """Every time must be RFC 3339 with an offset, as the API server wants it in status and spec."""
+    spans = [report.hold_out.time_span if report.hold_out else None]
+    times = [("startedAt", report.started_at), ("finishedAt", report.finished_at)]
+    if report.resolved:
+        spans += [item.time_span for item in report.resolved.data]
+        times.append(("resolved.trainingCutoff", report.resolved.training_cutoff))
+    for span in spans:
+        if span is not None:
+            times += [("timeSpan.start", span.start), ("timeSpan.end", span.end)]
+    for where, text in times:
+        try:
+            complete = text is None or datetime.fromisoformat(text).tzinfo is not None
+        except ValueError:
+            complete = False
+        if not complete or (text and "T" not in text):
+            raise ValueError(f"{where}: {text!r} is not a time: write it as 2013-02-28T23:00:00Z")
 
 
 def from_config_map(config_map: Mapping[str, Any] | None) -> Report | None:
