@@ -50,6 +50,7 @@ ANNOTATION_SYNC: Final = f"{GROUP}/config-digest"  # on router pods: makes the k
 ANNOTATION_BOOTSTRAP: Final = f"{GROUP}/bootstrap-digest"  # in the router's template: needs new pods
 ANNOTATION_RETIRED: Final = f"{GROUP}/retired-at"  # on model servers: without traffic since
 ANNOTATION_CLOCK: Final = f"{GROUP}/clock-speedup"  # on rules and alerts: time is accelerated
+ANNOTATION_APPLIED: Final = f"{GROUP}/applied"  # on children: owner's uid, digest of what we set
 
 # --- files and folders in a training pod ----------------------------------------------------------
 WORKSPACE: Final = "/workspace"  # emptyDir shared by all containers of the run

@@ -3,6 +3,7 @@
 Answers of the API server are translated once, by `from_status`; nobody else looks at HTTP codes.
 """
 
+# ruff: noqa: N818 (named for what happened, as the API server names it: NotFound, Conflict)
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -15,6 +16,10 @@ class InvalidSpec(Exception):
     It is not tried again until the object or something it refers to changes. The message says what
     is wrong, where, and what to write instead.
     """
+
+
+class Replan(Exception):
+    """The cache was behind and has caught up: what was planned may be wrong."""
 
 
 class ApiError(Exception):

@@ -42,7 +42,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Ref:
-    """Something a parent depends on: an object by name, or all objects of a resource with a model name.
+    """Something a parent depends on: an object by name, or all objects of a kind with a model name.
 
     The engine keeps the reverse index and wakes the parent when such an object appears, changes or
     goes, also when it did not exist at the time of planning.
@@ -133,7 +133,7 @@ class EngineApi(Protocol):
 
 @dataclass(frozen=True)
 class Kind(Generic[Observed]):
-    """A reconciled kind. `outside` in `observe` is handlers.outside.Outside (Prometheus, HTTP, settings)."""
+    """A reconciled kind; `outside` in `observe` is a handlers.outside.Outside."""
 
     resource: Resource
     children: tuple[Resource, ...]  # watched with the label managed-by=everloop

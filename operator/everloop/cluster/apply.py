@@ -1,0 +1,276 @@
+"""Brings one planned object into the cluster: created by POST, changed by server-side apply.
+
+A POST asks the API server whether the name is free, which no cache can know; an apply carries the
+uid of the object it was planned for, so it never creates one and never hits a successor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from everloop import contract, errors
+from everloop.cluster import objects
+from everloop.cluster.cache import Cache, Change
+from everloop.cluster.client import APPLY, JSON_PATCH, MERGE, Client
+from everloop.cluster.compare import contains, difference, owned_fields
+from everloop.plans.plan import Child, Deletion, Mode, OnConflict, Patch
+
+logger = logging.getLogger(__name__)
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a child cannot be as planned: a condition of its parent."""
+
+    reason: str
+    message: str
+
+
+class Applier:
+    """Carries out children, patches and deletions. `changed` hears of what our writes changed."""
+
+    def __init__(self, client: Client, cache: Cache, changed: Callable[[Change], None]) -> None:
+        self._client = client
+        self._cache = cache
+        self._changed = changed
+        # (uid, digest) → version after an apply that did not bring what was asked: say so once
+        self._unsettled: dict[tuple[str, str], int] = {}
+        self._conflicts: set[tuple[str, str, str]] = set()  # names seen taken: read before POST
+
+    async def child(self, parent: objects.Object, child: Child) -> Problem | None:
+        """Make a child exist as planned.
+
+        Raises errors.Replan, errors.Transient, errors.Conflict, errors.Terminating.
+        """
+        desired = prepare(parent, child)
+        try:
+            live = self._cached(desired)
+            if live is None:
+                return await self._create(parent, child, desired)
+            return await self._reconcile(parent, child, desired, live)
+        except errors.ApiError as error:
+            if error.condition is None:
+                raise
+            return Problem(error.condition, f"{objects.describe(desired)}: {error}")
+
+    async def patch(self, patch: Patch) -> None:
+        """Set fields of an object that is planned elsewhere, if it lacks them."""
+        wanted = patch.manifest
+        meta = wanted["metadata"]
+        live = self._cached(wanted) or await self._client.get(
+            wanted["apiVersion"], wanted["kind"], meta["namespace"], meta["name"]
+        )
+        if live is None or objects.uid(live) != meta["uid"]:
+            return  # gone, or replaced: what watches it plans anew
+        fields = {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}
+        if contains(fields, live):
+            return
+        try:
+            self._put(await self._client.patch(wanted, MERGE, fields))
+        except errors.NotFound:
+            return
+
+    async def delete(self, deletion: Deletion) -> None:
+        """Delete this very object; absent is fine."""
+        live = self._cached(
+            {
+                "apiVersion": deletion.api_version,
+                "kind": deletion.kind,
+                "metadata": {"namespace": deletion.namespace, "name": deletion.name},
+            }
+        )
+        if live is not None and objects.metadata(live).get("deletionTimestamp"):
+            return
+        await self._client.delete(
+            deletion.api_version,
+            deletion.kind,
+            deletion.namespace,
+            deletion.name,
+            uid=deletion.uid,
+            propagation=deletion.propagation,
+        )
+
+    async def restore(self, live: objects.Object, parent: objects.Object) -> None:
+        """Put back the label or the owner that a hand removed from an object of ours.
+
+        Without them it would be lost from sight, and a running Job would pass for a deleted one.
+        """
+        fields = {
+            "metadata": {
+                "uid": objects.uid(live),
+                "labels": {contract.MANAGED_BY: contract.MANAGED_BY_VALUE},
+                "ownerReferences": [
+                    *(objects.metadata(live).get("ownerReferences") or ()),
+                    *(() if objects.controller(live) else [objects.owner_reference(parent)]),
+                ],
+            }
+        }
+        try:
+            self._put(await self._client.patch(live, MERGE, fields))
+        except errors.NotFound:
+            return
+
+    # --- inside -----------------------------------------------------------------------------------
+    def _cached(self, manifest: Mapping[str, Any]) -> objects.Object | None:
+        meta = manifest["metadata"]
+        return self._cache.get(objects.qualified(manifest), meta["namespace"], meta["name"])
+
+    def _put(self, live: Json) -> None:
+        change = self._cache.put(live)
+        if change is not None:
+            self._changed(change)
+
+    async def _read(self, desired: Json) -> Json | None:
+        meta = desired["metadata"]
+        return await self._client.get(
+            desired["apiVersion"], desired["kind"], meta["namespace"], meta["name"]
+        )
+
+    async def _create(self, parent: objects.Object, child: Child, desired: Json) -> Problem | None:
+        meta = desired["metadata"]
+        place = (objects.qualified(desired), meta["namespace"], meta["name"])
+        live = await self._read(desired) if place in self._conflicts else None
+        self._conflicts.discard(place)
+        if live is None:
+            try:
+                self._put(await self._client.create(desired))
+                return None
+            except errors.AlreadyExists as error:
+                live = await self._read(desired)
+                if live is None:
+                    raise errors.Transient(f"{objects.describe(desired)} came and went") from error
+        # The cache did not have it: another replica's, a deletion's remains, or somebody else's.
+        if child.on_conflict is OnConflict.EXISTS:
+            return None
+        if child.on_conflict is OnConflict.REPLAN:
+            self._put(live)
+            raise errors.Replan
+        if not _ours(live, parent, child):
+            self._conflicts.add(place)
+            return _conflict(parent, desired, live)
+        if not objects.managed(live) or (child.owned and not objects.controller(live)):
+            await self.restore(live, parent)
+        self._put(live)
+        return await self._reconcile(parent, child, desired, live)
+
+    async def _reconcile(
+        self, parent: objects.Object, child: Child, desired: Json, live: objects.Object
+    ) -> Problem | None:
+        if not _ours(live, parent, child):
+            if child.on_conflict is not OnConflict.NAME_CONFLICT:
+                return None  # planned in the knowledge of it
+            return _conflict(parent, desired, live)
+        if child.mode is Mode.CREATE_ONCE or objects.metadata(live).get("deletionTimestamp"):
+            return None
+        path = difference(desired, live)
+        known = (objects.uid(live), _digest(desired))
+        if path is None or self._unsettled.get(known) == objects.version(live):
+            return None
+        logger.info("%s: applying, %s differs", objects.describe(desired), path)
+        try:
+            applied = await self._apply(desired, live)
+        except errors.NotFound as error:
+            raise errors.Conflict(f"{objects.describe(desired)} is gone") from error
+        self._put(applied)
+        path = difference(desired, applied)
+        if path is not None:
+            logger.warning("%s: the API server keeps %s otherwise", objects.describe(live), path)
+            self._unsettled[known] = objects.version(applied)
+        return None
+
+    async def _apply(self, desired: Json, live: objects.Object) -> Json:
+        entries = objects.metadata(live).get("managedFields") or ()
+        if any(entry["operation"] == "Update" for entry in entries):
+            await self._claim(desired)
+        body = desired | {"metadata": desired["metadata"] | {"uid": objects.uid(live)}}
+        return await self._client.patch(desired, APPLY, body)
+
+    async def _claim(self, desired: Json) -> None:
+        """Turn what our POST set into applied fields, so that an apply can remove them.
+
+        POST records its manager as "Update"; a later apply would share those fields, never drop
+        them. This is what client-go's csaupgrade does.
+        """
+        live = await self._read(desired)
+        if live is None:
+            raise errors.Conflict(f"{objects.describe(desired)} is gone")
+        entries = live["metadata"].get("managedFields") or []
+        claimed = _claimed(entries, desired["apiVersion"])
+        if claimed == entries:
+            return
+        version = live["metadata"]["resourceVersion"]
+        body = [
+            {"op": "replace", "path": "/metadata/managedFields", "value": claimed},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+        ]
+        await self._client.patch(desired, JSON_PATCH, body)
+
+
+def prepare(parent: objects.Object, child: Child) -> Json:
+    """The manifest as it is sent: with namespace, owner, and the mark by which we know it."""
+    desired = deepcopy(child.manifest)
+    meta = desired["metadata"]
+    meta.setdefault("namespace", objects.metadata(parent)["namespace"])
+    if child.owned:
+        meta["ownerReferences"] = [objects.owner_reference(parent)]
+    if child.owned or child.mode is Mode.APPLY:
+        owner = objects.uid(parent) if child.owned else ""
+        mark = f"{owner}/{_digest(desired)}"
+        meta["annotations"] = {**(meta.get("annotations") or {}), contract.ANNOTATION_APPLIED: mark}
+    return desired
+
+
+def marked_owner(live: objects.Object) -> str:
+    """The uid of the parent that an object was made for, by the mark `prepare` leaves on it."""
+    annotations = objects.metadata(live).get("annotations") or {}
+    return str(annotations.get(contract.ANNOTATION_APPLIED) or "").partition("/")[0]
+
+
+def _digest(desired: Json) -> str:
+    text = json.dumps(desired, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _ours(live: objects.Object, parent: objects.Object, child: Child) -> bool:
+    if not child.owned:
+        return objects.managed(live)
+    controller = objects.controller(live)
+    owner = controller["uid"] if controller else marked_owner(live)
+    return bool(owner == objects.uid(parent))
+
+
+def _conflict(parent: objects.Object, desired: Json, live: objects.Object) -> Problem:
+    controller = objects.controller(live)
+    same = objects.owner_reference(parent)
+    if controller and all(controller[key] == same[key] for key in ("apiVersion", "kind", "name")):
+        # It belongs to an earlier object of our parent's name: garbage collection takes it.
+        raise errors.Transient(f"{objects.describe(desired)} of a predecessor is still there")
+    whose = f"{controller['kind']} {controller['name']}" if controller else "nobody we know"
+    return Problem(
+        contract.REASON_NAME_CONFLICT,
+        f"{objects.describe(desired)} exists and belongs to {whose}; it is left alone. "
+        f"Delete or rename it, or use another name for this {parent['kind']}.",
+    )
+
+
+def _claimed(entries: list[Json], api_version: str) -> list[Json]:
+    mine = [
+        entry
+        for entry in entries
+        if entry.get("manager") == contract.FIELD_MANAGER and not entry.get("subresource")
+    ]
+    if not any(entry["operation"] == "Update" for entry in mine):
+        return entries
+    claimed = mine[0] | {
+        "operation": "Apply",
+        "fieldsV1": owned_fields(mine),
+        "apiVersion": api_version,
+    }
+    return [entry for entry in entries if entry not in mine] + [claimed]

@@ -1,0 +1,251 @@
+"""Raw REST to the API server: JSON dicts in and out, one connection pool, errors translated.
+
+Credentials come from kubernetes_asyncio (in a pod the service account with its rotating token, else
+a kubeconfig); its models and its generated calls cost more than everything we do, so they stay out.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes_asyncio import config as kubernetes_config
+from kubernetes_asyncio.client import Configuration
+
+from everloop import contract, errors
+from everloop.cluster import objects
+from everloop.cluster.discovery import Discovery
+
+Json = dict[str, Any]
+MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
+TIMEOUT_SECONDS = 15.0  # of one request; shorter than any backoff is worth
+PAGE = 500  # objects in one answer of a list
+
+
+async def load_configuration() -> Configuration:
+    """The service account's in a pod, else the kubeconfig's current context."""
+    configuration = Configuration()
+    try:
+        kubernetes_config.load_incluster_config(client_configuration=configuration)
+    except kubernetes_config.ConfigException:
+        await kubernetes_config.load_kube_config(client_configuration=configuration)
+    return configuration
+
+
+class Client:
+    """One API server. Use as an async context manager."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        observe: Callable[[str, str, int], None] = lambda _verb, _plural, _status: None,
+        connections: int = 64,
+    ) -> None:
+        """`observe(verb, plural, status)` is told of every request; status 0 is no answer."""
+        self._configuration = configuration
+        self._observe = observe
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self.discovery = Discovery(self.request)
+
+    async def __aenter__(self) -> Client:
+        configuration = self._configuration
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+        if not configuration.verify_ssl:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
+            headers={"Accept": "application/json", "User-Agent": contract.FIELD_MANAGER},
+            trust_env=True,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        verb: str = "",
+        plural: str = "",
+    ) -> Json:
+        """One request. Raises errors.ApiError."""
+        answer = await self._send(
+            method,
+            path,
+            parameters=parameters,
+            body=body,
+            content_type=content_type,
+            verb=verb,
+            plural=plural,
+        )
+        return json.loads(answer) if answer else {}
+
+    async def text(self, path: str, parameters: Mapping[str, str]) -> str:
+        """A GET whose answer is not JSON (logs)."""
+        answer = await self._send("GET", path, parameters=parameters, verb="get", plural="pods")
+        return answer.decode(errors="replace")
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "",
+        verb: str,
+        plural: str,
+    ) -> bytes:
+        assert self._session is not None, "the client is used outside its context"
+        url = f"{str(self._configuration.host).rstrip('/')}{path}"
+        if parameters:
+            url = f"{url}?{urlencode(parameters)}"
+        headers = {}
+        token = await self._configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            headers["Authorization"] = token
+        data = None
+        if body is not None:
+            data = json.dumps(body, separators=(",", ":")).encode()
+            headers["Content-Type"] = content_type
+        status = 0
+        try:
+            async with self._session.request(method, url, data=data, headers=headers) as response:
+                status = response.status
+                answer = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise errors.Transient(f"{method} {path}: {error or type(error).__name__}") from error
+        finally:
+            self._observe(verb or method.lower(), plural, status)
+        if status >= 400:
+            raise errors.from_status(status, _status_object(answer))
+        return answer
+
+    # --- reading ----------------------------------------------------------------------------------
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Json | None:
+        """One object, or None."""
+        path, plural = await self.discovery.path(api_version, kind, namespace, name)
+        try:
+            return await self.request("GET", path, verb="get", plural=plural)
+        except errors.NotFound:
+            return None
+
+    async def pages(
+        self, api_version: str, kind: str, namespace: str | None, labels: str = ""
+    ) -> AsyncIterator[Json]:
+        """All objects of a kind, a list of at most PAGE at a time, of one moment."""
+        path, plural = await self.discovery.path(api_version, kind, namespace)
+        parameters = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
+        while True:
+            page = await self.request(
+                "GET", path, parameters=parameters, verb="list", plural=plural
+            )
+            yield page
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return
+            parameters["continue"] = token
+
+    async def events(self, namespace: str, uid: str) -> Sequence[Json]:
+        """Kubernetes Events about the object with this uid, oldest first."""
+        page = await self.request(
+            "GET",
+            f"/api/v1/namespaces/{namespace}/events",
+            parameters={"fieldSelector": f"involvedObject.uid={uid}", "limit": str(PAGE)},
+            verb="list",
+            plural="events",
+        )
+        return sorted(page.get("items", ()), key=_event_time)
+
+    async def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
+        """The last lines of a container's log."""
+        return await self.text(
+            f"/api/v1/namespaces/{namespace}/pods/{pod}/log",
+            {"container": container, "tailLines": str(lines)},
+        )
+
+    # --- writing ----------------------------------------------------------------------------------
+    async def create(self, manifest: Mapping[str, Any]) -> Json:
+        """POST. Raises errors.AlreadyExists when the name is taken."""
+        meta = objects.metadata(manifest)
+        path, plural = await self.discovery.path(
+            manifest["apiVersion"], manifest["kind"], meta.get("namespace")
+        )
+        return await self.request(
+            "POST",
+            path,
+            parameters={"fieldManager": contract.FIELD_MANAGER},
+            body=manifest,
+            verb="create",
+            plural=plural,
+        )
+
+    async def patch(
+        self, manifest: Mapping[str, Any], content_type: str, body: Any, subresource: str = ""
+    ) -> Json:
+        """PATCH the object that `manifest` names; server-side apply is forced."""
+        meta = objects.metadata(manifest)
+        path, plural = await self.discovery.path(
+            manifest["apiVersion"], manifest["kind"], meta.get("namespace"), meta["name"]
+        )
+        parameters = {"fieldManager": contract.FIELD_MANAGER}
+        if content_type == APPLY:
+            parameters["force"] = "true"
+        return await self.request(
+            "PATCH",
+            f"{path}/{subresource}" if subresource else path,
+            parameters=parameters,
+            body=body,
+            content_type=content_type,
+            verb="apply" if content_type == APPLY else "patch",
+            plural=f"{plural}/{subresource}" if subresource else plural,
+        )
+
+    async def delete(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        propagation: str = "Background",
+    ) -> None:
+        """DELETE this very object; that it is gone, or replaced by another, is fine."""
+        path, plural = await self.discovery.path(api_version, kind, namespace, name)
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": propagation}
+        try:
+            await self.request("DELETE", path, body=body, verb="delete", plural=plural)
+        except (errors.NotFound, errors.Conflict):
+            return
+
+
+def _status_object(answer: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        return {"message": answer[:500].decode(errors="replace")}
+    return found if isinstance(found, dict) else {}
+
+
+def _event_time(event: Mapping[str, Any]) -> str:
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return str(next((time for time in times if time), event["metadata"]["creationTimestamp"]))

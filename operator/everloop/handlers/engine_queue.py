@@ -1,0 +1,101 @@
+"""Keys that wait to be reconciled: each once, one pass at a time, namespaces taking turns."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict, deque
+
+from everloop.handlers.kind import Key
+
+FIRST_BACKOFF_SECONDS = 1.0
+LAST_BACKOFF_SECONDS = 60.0
+
+
+class Queue:
+    """A key that is added while it waits is one entry; while it is reconciled, one pass more.
+
+    Delays are at most one per key, the earliest.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[str, deque[Key]] = OrderedDict()  # by namespace, in turn
+        self._queued: set[Key] = set()
+        self._running: set[Key] = set()
+        self._again: set[Key] = set()
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    @property
+    def running(self) -> int:
+        """Passes under way."""
+        return len(self._running)
+
+    def add(self, key: Key) -> None:
+        """Reconcile soon."""
+        if key in self._running:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._waiting.setdefault(key.namespace, deque()).append(key)
+            self._filled.set()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Reconcile in some seconds, unless that is planned for earlier."""
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= loop.time() + seconds:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(max(seconds, 0.0), self._ring, key)
+
+    def cancel_timer(self, key: Key) -> None:
+        """Forget what was planned for later: a new pass plans anew."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    async def get(self) -> Key:
+        """The next key; `done` must follow."""
+        while not self._waiting:
+            self._filled.clear()
+            await self._filled.wait()
+        namespace, keys = self._waiting.popitem(last=False)
+        key = keys.popleft()
+        if keys:
+            self._waiting[namespace] = keys  # to the end: the next namespace is next
+        self._queued.discard(key)
+        self._running.add(key)
+        return key
+
+    def done(self, key: Key) -> None:
+        """The pass is over; if the key was added meanwhile, it goes to the end of its line."""
+        self._running.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def failed(self, key: Key) -> float:
+        """Plan another pass: after 1 s, doubling to 60 s, each up to a fifth sooner.
+
+        Returns the seconds.
+        """
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        seconds = min(FIRST_BACKOFF_SECONDS * 2 ** min(failures, 10), LAST_BACKOFF_SECONDS)
+        seconds *= random.uniform(0.8, 1.0)
+        self.add_after(key, seconds)
+        return seconds
+
+    def succeeded(self, key: Key) -> None:
+        """The next failure begins at 1 s again."""
+        self._failures.pop(key, None)
+
+    def _ring(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self.add(key)
