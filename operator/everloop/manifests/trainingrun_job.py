@@ -68,6 +68,7 @@ def build_job(
             run.metadata.namespace,
             contract.COMPONENT_JOB,
             labels=labels,
+            annotations={contract.ANNOTATION_RESOLUTION: resolution} if resolution else None,
         ),
         "spec": {
             "suspend": False,

@@ -70,7 +70,7 @@ def standing(attempt: Attempt) -> Standing:
         step = _current(pod)
         where = f" while step {step} was running" if step else ""
         return _failed(step, "JobDeleted", f"the attempt's Job was deleted{where}")
-    ended = _condition(job, "Failed") or _condition(job, "FailureTarget")
+    ended = _ended(job)
     if ended:
         return _pod_failure(pod) or _job_failure(job, pod, ended)
     if _condition(job, "Complete") or _condition(job, "SuccessCriteriaMet"):
@@ -78,11 +78,17 @@ def standing(attempt: Attempt) -> Standing:
         return Standing("Succeeded", since=completed)
     if job["spec"].get("suspend"):
         return Standing("Suspended")
-    if pod is not None and pod["metadata"].get("deletionTimestamp"):
-        return Standing("Starting")  # the Job will say how it ended, or make the next pod
-    if pod is None:
+    if pod is None or pod["metadata"].get("deletionTimestamp"):
         return _no_pod(attempt, job)
     return _pod_failure(pod) or _pod_progress(attempt, pod)
+
+
+def lingers(attempt: Attempt) -> bool:
+    """Whether the Job would wait on although its attempt has failed: nothing in it has ended."""
+    job = attempt.job
+    if job is None or job["metadata"].get("deletionTimestamp") or _ended(job):
+        return False
+    return _pod_failure(attempt.pod) is None
 
 
 def resolution(pod: Object | None) -> str | None:
@@ -165,6 +171,11 @@ def _job_failure(job: Object, pod: Object | None, ended: Mapping[str, Any]) -> S
     return _failed(step, reason, _about(step, str(ended.get("message") or reason)))
 
 
+def _ended(job: Object) -> Mapping[str, Any] | None:
+    """The condition by which the Job failed; FailureTarget comes while its pod is still there."""
+    return _condition(job, "Failed") or _condition(job, "FailureTarget")
+
+
 def _no_pod(attempt: Attempt, job: Object) -> Standing:
     """The Job has no pod yet: its events say why, if anything does."""
     since = _time(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
@@ -180,8 +191,8 @@ def _no_pod(attempt: Attempt, job: Object) -> Standing:
             reason = "FailedCreate"
         text = re.sub(r'^Error creating: (pods "[^"]*" is )?', "", text)
         return _starting("", reason, f"the pod was refused: {text}", since)
-    if job.get("status", {}).get("active"):
-        return Standing("Starting")  # its pod has just come or just gone
+    if attempt.pod is not None or job.get("status", {}).get("active"):
+        return Standing("Starting")  # its pod has just come or goes: the Job will tell
     return Standing("Starting", since=since)
 
 

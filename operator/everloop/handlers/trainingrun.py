@@ -1,0 +1,151 @@
+"""TrainingRun: what it observes. What it does is plans/trainingrun.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from everloop import contract
+from everloop.api.modelversion import ModelVersion
+from everloop.handlers.kind import Kind, Object, Ref, Resource, View
+from everloop.manifests.trainingrun import build_champion, config_name, report_name
+from everloop.manifests.trainingrun_job import job_name
+from everloop.plans.trainingrun import Observed, plan
+from everloop.plans.trainingrun_attempt import Attempt, standing
+
+RESOURCE = Resource(contract.GROUP, contract.VERSION, "trainingruns", "TrainingRun")
+JOBS = Resource("batch", "v1", "jobs", "Job")
+PODS = Resource("", "v1", "pods", "Pod")
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
+MODEL_VERSIONS = Resource(contract.GROUP, contract.VERSION, "modelversions", "ModelVersion")
+DEPLOYMENTS = Resource(contract.GROUP, contract.VERSION, "deployments", "Deployment")
+
+
+def references(run: Object) -> Iterable[Ref]:
+    """Versions of its model, and the Deployments whose champions its gates mean."""
+    namespace = run["metadata"]["namespace"]
+    yield Ref("ModelVersion", namespace, model=run["spec"]["modelName"])
+    for name in _champion_deployments(run):
+        yield Ref("Deployment", namespace, name=name)
+
+
+async def observe(run: Object, view: View, outside: Any) -> Observed:
+    """The run's ConfigMaps, attempts and, before the first attempt, the champion."""
+    namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
+    model = run["spec"]["modelName"]
+    run_config = _own(run, view.get("ConfigMap", namespace, config_name(name)))
+    report = _own(run, view.get("ConfigMap", namespace, report_name(name)))
+    champion, problem = None, ""
+    if run_config is None:
+        champion, problem = await _champion(run, view, outside)
+    labels = {contract.LABEL_COMPONENT: contract.COMPONENT_REPORT, contract.LABEL_MODEL: model}
+    return Observed(
+        run=run,
+        settings=outside.settings,
+        report_ca=outside.report_ca(),
+        attempts=await _attempts(run, view, outside, ended=report is not None),
+        run_config=run_config,
+        report=report,
+        champion=champion,
+        champion_problem=problem,
+        versions=[
+            item
+            for item in view.list("ModelVersion", namespace)
+            if item["spec"]["modelName"] == model
+        ],
+        reports=view.list("ConfigMap", namespace, labels),
+    )
+
+
+async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tuple[Attempt, ...]:
+    """All attempts that were ever made, in order.
+
+    An attempt that status knows and the cache does not was deleted, or is too new: a live read
+    tells. Events are read only while the last one waits for its start.
+    """
+    jobs = {job["metadata"]["name"]: job for job in view.children("Job", run)}
+    name = run["metadata"]["name"]
+    made = int((run.get("status") or {}).get("attempt") or 0)
+    most = 1 + int(run["spec"].get("retries") or 0)
+    known = max(
+        [number for number in range(1, most + 1) if job_name(name, number) in jobs] + [made]
+    )
+    attempts = []
+    for number in range(1, known + 1):
+        job = jobs.get(job_name(name, number))
+        if job is None and number == known and not ended:
+            job = await _live_job(run, outside, job_name(name, number))
+        attempts.append(Attempt(number, job, _pod(view, job)))
+    if attempts and not ended:
+        attempts[-1] = await _with_events(run, attempts[-1], outside)
+    return tuple(attempts)
+
+
+async def _live_job(run: Object, outside: Any, name: str) -> Object | None:
+    namespace = run["metadata"]["namespace"]
+    return _own(run, await outside.kube.get("batch/v1", "Job", namespace, name))
+
+
+async def _with_events(run: Object, attempt: Attempt, outside: Any) -> Attempt:
+    if attempt.job is None or standing(attempt).state != "Starting":
+        return attempt
+    namespace = run["metadata"]["namespace"]
+    if attempt.pod is None:
+        events = await outside.kube.events(namespace, attempt.job["metadata"]["uid"])
+        return Attempt(attempt.number, attempt.job, None, job_events=events)
+    events = await outside.kube.events(namespace, attempt.pod["metadata"]["uid"])
+    return Attempt(attempt.number, attempt.job, attempt.pod, pod_events=events)
+
+
+def _pod(view: View, job: Object | None) -> Object | None:
+    """The Job's pod; after a suspension the newest, and rather one that is not going away."""
+    if job is None:
+        return None
+    pods = sorted(
+        view.children("Pod", job),
+        key=lambda pod: (
+            "deletionTimestamp" not in pod["metadata"],
+            pod["metadata"]["creationTimestamp"],
+        ),
+    )
+    return pods[-1] if pods else None
+
+
+async def _champion(run: Object, view: View, outside: Any) -> tuple[dict[str, Any] | None, str]:
+    """The champion to compare with, or why there is none although its Deployment has one."""
+    namespace = run["metadata"]["namespace"]
+    for name in _champion_deployments(run):
+        deployment = view.get("Deployment", namespace, name)
+        serving = ((deployment or {}).get("status") or {}).get("champion")
+        if not serving:
+            return None, ""
+        version = view.get("ModelVersion", namespace, serving) or await outside.kube.get(
+            contract.API_VERSION, "ModelVersion", namespace, serving
+        )
+        if version is None:
+            return None, f"ModelVersion {serving}, champion of Deployment {name}, does not exist"
+        return build_champion(name, ModelVersion.model_validate(version)), ""
+    return None, ""
+
+
+def _champion_deployments(run: Object) -> list[str]:
+    gates: list[Mapping[str, Any]] = run["spec"].get("gates") or []
+    return sorted({gate["deployment"] for gate in gates if gate.get("versus")})
+
+
+def _own(run: Object, found: Object | None) -> Object | None:
+    """The object if this run controls it; a namesake's or a predecessor's is not ours to read."""
+    owners = (found or {}).get("metadata", {}).get("ownerReferences") or []
+    uid = run["metadata"]["uid"]
+    mine = any(owner.get("controller") and owner.get("uid") == uid for owner in owners)
+    return found if mine else None
+
+
+KIND = Kind(
+    resource=RESOURCE,
+    children=(JOBS, PODS, CONFIG_MAPS),
+    references=references,
+    observe=observe,
+    plan=plan,
+    watched_for=(MODEL_VERSIONS, DEPLOYMENTS),
+)

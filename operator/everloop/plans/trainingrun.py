@@ -1,0 +1,315 @@
+"""What a TrainingRun does next: config, attempts, failure, report, version.
+
+What is durable decides: the report, once there is one, says how the run ended; before it, the Jobs
+do. Status is computed from them and may be lost at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from everloop import contract
+from everloop.api.conditions import is_true, timestamp
+from everloop.api.report import Report, from_config_map
+from everloop.api.trainingrun import TrainingRun
+from everloop.manifests.trainingrun import (
+    build_config,
+    build_report,
+    champion_gates,
+)
+from everloop.manifests.trainingrun_job import build_job, container_names
+from everloop.plans.gates import failed
+from everloop.plans.plan import Child, Manifest, Mode, Patch, Plan
+from everloop.plans.registration import Registration, judged, parse_run_config, registration
+from everloop.plans.trainingrun_attempt import (
+    Attempt,
+    Standing,
+    images,
+    lingers,
+    resolution,
+    standing,
+    start_deadline,
+)
+from everloop.plans.trainingrun_status import (
+    finished_status,
+    invalid_status,
+    progress_status,
+    transition_events,
+)
+from everloop.settings import Settings
+
+Object = Mapping[str, Any]
+
+LOOK_AGAIN = timedelta(seconds=5)  # at events, while an attempt waits for its start
+REPORT_GRACE = timedelta(seconds=60)  # between a Job's completion and its report being seen
+ENDED_DEADLINE = 1  # activeDeadlineSeconds that ends a Job which waits for something
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A TrainingRun and everything its plan depends on; objects as read.
+
+    `attempts` are all known ones in order, deleted ones included. `champion` is what the config
+    would name, read only before there is a config.
+    """
+
+    run: Object
+    settings: Settings
+    report_ca: str
+    attempts: tuple[Attempt, ...] = ()
+    run_config: Object | None = None
+    report: Object | None = None
+    champion: dict[str, Any] | None = None
+    champion_problem: str = ""
+    versions: Sequence[Object] = ()
+    reports: Sequence[Object] = ()
+
+
+def plan(observed: Observed, now: datetime) -> Plan:
+    """Decide for a run."""
+    run = TrainingRun.model_validate(observed.run)
+    report = from_config_map(observed.report)
+    if report is not None:
+        return _finished(observed, run, report, now)
+    before = observed.run.get("status")
+    if is_true(before, contract.COMPLETE) or is_true(before, contract.FAILED):
+        return Plan()  # somebody deleted its report; a finished run does not run again
+    problem = invalid(run)
+    if problem:
+        status = invalid_status(observed.run, run, problem, now)
+        return Plan(status=status, events=transition_events(before, status))
+    return _under_way(observed, run, now)
+
+
+def invalid(run: TrainingRun) -> str:
+    """What is wrong with the spec that the schema could not reject; empty if nothing."""
+    deployments = sorted({gate.deployment or "" for gate in champion_gates(run)})
+    if len(deployments) > 1:
+        return (
+            f"gates compare with the champions of {' and '.join(deployments)}: "
+            "a run can score one champion only, name one deployment"
+        )
+    names = container_names(run, compares=True)
+    for step in run.spec.steps:
+        if names.count(step.name) > 1:
+            return f"steps: the name {step.name} is taken by a container of ours, rename the step"
+    return ""
+
+
+def _under_way(observed: Observed, run: TrainingRun, now: datetime) -> Plan:
+    """A run with no report yet."""
+    if observed.run_config is None:
+        config = build_config(
+            observed.settings,
+            run,
+            observed.champion,
+            observed.champion_problem,
+            observed.report_ca,
+        )
+        children = () if run.spec.suspend else (Child(config, Mode.CREATE_ONCE),)
+        return _progress(observed, run, Standing("Starting"), now, Plan(children=children))
+    if not observed.attempts:
+        children = () if run.spec.suspend else (_next_job(observed, run),)
+        return _progress(observed, run, Standing("Starting"), now, Plan(children=children))
+    return _attempted(observed, run, observed.attempts[-1], now)
+
+
+def _attempted(observed: Observed, run: TrainingRun, last: Attempt, now: datetime) -> Plan:
+    stands = _with_deadlines(standing(last), run, now)
+    if stands.state == "Failed":
+        return _failed(observed, run, last, stands, now)
+    patches = [*_suspend_patch(run, last), *_resolution_patch(run, last)]
+    requeue = None
+    if stands.state == "Starting" and not run.spec.suspend:
+        deadline = start_deadline(stands, run.spec.start_deadline_seconds)
+        requeue = min(now + LOOK_AGAIN, deadline) if deadline else now + LOOK_AGAIN
+    if stands.state == "Succeeded":
+        requeue = (stands.since or now) + REPORT_GRACE
+    return _progress(observed, run, stands, now, Plan(patches=tuple(patches), requeue_at=requeue))
+
+
+def _with_deadlines(stands: Standing, run: TrainingRun, now: datetime) -> Standing:
+    """A start that takes too long, and a Job that completed without a report, are failures."""
+    if run.spec.suspend and stands.state == "Starting":
+        return stands
+    seconds = run.spec.start_deadline_seconds
+    deadline = start_deadline(stands, seconds)
+    if stands.state == "Starting" and deadline and now >= deadline:
+        what = f"step {stands.step}" if stands.step else "the pod"
+        return Standing(
+            "Failed",
+            stands.step,
+            stands.reason or "StartDeadlineExceeded",
+            f"{what} did not start within {seconds} s (startDeadlineSeconds)"
+            + (f": {stands.message}" if stands.message else ""),
+        )
+    if stands.state == "Succeeded" and stands.since and now >= stands.since + REPORT_GRACE:
+        message = "the attempt's Job completed, but its report never came"
+        return Standing("Failed", contract.CONTAINER_PACKAGE, "ReportMissing", message)
+    return stands
+
+
+def _failed(
+    observed: Observed, run: TrainingRun, last: Attempt, stands: Standing, now: datetime
+) -> Plan:
+    """The last attempt failed: make the next one, or else the report that ends the run.
+
+    The pods are ended only in the pass that sees the report, so that it is recorded first.
+    """
+    if last.number <= run.spec.retries:
+        children = () if run.spec.suspend else (_next_job(observed, run),)
+        actions = Plan(children=children, patches=_end_patch(last))
+        return _progress(observed, run, stands, now, actions, retrying=True)
+    text = json.dumps(failure_report(run, last, stands, now), indent=1)
+    child = Child(build_report(run, text, images(last.pod)), Mode.CREATE_ONCE)
+    return _progress(observed, run, stands, now, Plan(children=(child,)))
+
+
+def failure_report(
+    run: TrainingRun, last: Attempt, stands: Standing, now: datetime
+) -> dict[str, Any]:
+    """What remains of a run whose runner could not report: where and why it ended."""
+    created = (last.job or {}).get("metadata", {}).get("creationTimestamp")
+    return {
+        "schema": contract.REPORT_SCHEMA,
+        "namespace": run.metadata.namespace,
+        "run": run.metadata.name,
+        "uid": run.metadata.uid,
+        "attempt": last.number,
+        "outcome": "Failed",
+        "failure": {
+            "step": stands.step,
+            "reason": stands.reason,
+            "message": stands.message,
+        },
+        "startedAt": run.status.start_time or created,
+        "finishedAt": timestamp(now),
+    }
+
+
+def _finished(observed: Observed, run: TrainingRun, report: Report, now: datetime) -> Plan:
+    """A run with a report: gates, version, status."""
+    before = observed.run.get("status")
+    if not report.succeeded:
+        status = finished_status(observed.run, run, report, now)
+        patches = _end_patch(observed.attempts[-1]) if observed.attempts else ()
+        return Plan(patches=patches, status=status, events=transition_events(before, status))
+    results, champion = judged(run, report, observed.run_config)
+    step = Registration()
+    if observed.report is not None and not failed(results):
+        step = registration(
+            observed.run,
+            observed.report,
+            observed.run_config,
+            observed.versions,
+            observed.reports,
+        )
+    trial = is_trial(observed.run)
+    status = finished_status(
+        observed.run,
+        run,
+        report,
+        now,
+        gates=results,
+        champion=champion.ref,
+        version=step.version,
+        registers=not trial,
+    )
+    return Plan(
+        children=() if trial else step.children,
+        patches=() if trial else step.patches,
+        status=status,
+        events=transition_events(before, status),
+    )
+
+
+def is_trial(run: Object) -> bool:
+    """Whether an Experiment made the run, and decides what is registered."""
+    return any(
+        owner.get("controller") and owner.get("kind") == "Experiment"
+        for owner in run["metadata"].get("ownerReferences", [])
+    )
+
+
+def _progress(
+    observed: Observed,
+    run: TrainingRun,
+    stands: Standing,
+    now: datetime,
+    actions: Plan,
+    *,
+    retrying: bool = False,
+) -> Plan:
+    """A plan with the status of a run that is not over."""
+    number = observed.attempts[-1].number if observed.attempts else 0
+    created = any(child.manifest["kind"] == "Job" for child in actions.children)
+    status = progress_status(
+        observed.run,
+        run,
+        stands,
+        now,
+        attempt=number + created,
+        champion=parse_run_config(observed.run_config).get("champion"),
+        retrying=retrying,
+    )
+    events = transition_events(observed.run.get("status"), status)
+    return replace(actions, status=status, events=events)
+
+
+def _next_job(observed: Observed, run: TrainingRun) -> Child:
+    number = observed.attempts[-1].number + 1 if observed.attempts else 1
+    compares = bool(parse_run_config(observed.run_config).get("champion"))
+    resolved = (
+        _resolution(attempt) for attempt in observed.attempts if _resolution(attempt) is not None
+    )
+    job = build_job(
+        observed.settings, run, number, compares=compares, resolution=next(resolved, None)
+    )
+    return Child(job, Mode.CREATE_ONCE)
+
+
+def _resolution(attempt: Attempt) -> str | None:
+    """What an attempt fetched: noted on its Job, or else still in its pod."""
+    annotations = (attempt.job or {}).get("metadata", {}).get("annotations") or {}
+    return annotations.get(contract.ANNOTATION_RESOLUTION) or resolution(attempt.pod)
+
+
+def _suspend_patch(run: TrainingRun, last: Attempt) -> tuple[Patch, ...]:
+    job = last.job
+    if job is None or bool(job["spec"].get("suspend")) == run.spec.suspend:
+        return ()
+    return (_job_patch(job, {"spec": {"suspend": run.spec.suspend}}),)
+
+
+def _resolution_patch(run: TrainingRun, last: Attempt) -> tuple[Patch, ...]:
+    """Where there may be a retry, what was fetched is noted on the Job, which outlives the pod."""
+    job = last.job
+    if job is None or last.number > run.spec.retries:
+        return ()
+    annotations = job["metadata"].get("annotations") or {}
+    found = resolution(last.pod)
+    if found is None or contract.ANNOTATION_RESOLUTION in annotations:
+        return ()
+    return (_job_patch(job, {}, {contract.ANNOTATION_RESOLUTION: found}),)
+
+
+def _end_patch(last: Attempt) -> tuple[Patch, ...]:
+    """Ends a Job that would wait on, with its pods."""
+    job = last.job
+    if job is None or not lingers(last):
+        return ()
+    if job["spec"].get("activeDeadlineSeconds") == ENDED_DEADLINE:
+        return ()
+    return (_job_patch(job, {"spec": {"activeDeadlineSeconds": ENDED_DEADLINE}}),)
+
+
+def _job_patch(job: Object, fields: Manifest, annotations: dict[str, str] | None = None) -> Patch:
+    source = job["metadata"]
+    metadata: Manifest = {key: source[key] for key in ("name", "namespace", "uid")}
+    if annotations:
+        metadata["annotations"] = annotations
+    return Patch({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, **fields})
