@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from everloop import contract
 from everloop.handlers.kind import Kind, Object
 from everloop.plans.plan import Plan
 from everloop.settings import Settings
@@ -30,11 +31,15 @@ from everloop.settings import Settings
 ROOT = Path(__file__).parents[1] / "golden"
 
 
-def kind_name(value: Object) -> str:
-    """The name the cache uses: the kind, with its group where a kind of ours has the same name."""
-    if value["kind"] == "Deployment" and value["apiVersion"] == "apps/v1":
-        return "apps/Deployment"
-    return str(value["kind"])
+def is_kind(value: Object, kind: str) -> bool:
+    """Whether the object is of this kind as the cache names it: `Kind`, or `Kind.group`.
+
+    A plain `Deployment` is ours, the other one is `Deployment.apps`.
+    """
+    group = value["apiVersion"].rpartition("/")[0]
+    if kind == "Deployment":
+        return value["kind"] == kind and group == contract.GROUP
+    return kind in (value["kind"], f"{value['kind']}.{group}")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class FakeView:
         return [
             item
             for item in self.objects
-            if kind_name(item) == kind
+            if is_kind(item, kind)
             and item["metadata"].get("namespace", "") == namespace
             and (labels or {}).items() <= item["metadata"].get("labels", {}).items()
         ]

@@ -72,7 +72,7 @@ def standing(attempt: Attempt) -> Standing:
         return _failed(step, "JobDeleted", f"the attempt's Job was deleted{where}")
     ended = _ended(job)
     if ended:
-        return _pod_failure(pod) or _job_failure(job, pod, ended)
+        return _pod_failure(pod, job) or _job_failure(job, pod, ended)
     if _condition(job, "Complete") or _condition(job, "SuccessCriteriaMet"):
         completed = _time(job.get("status", {}).get("completionTime"))
         return Standing("Succeeded", since=completed)
@@ -80,7 +80,7 @@ def standing(attempt: Attempt) -> Standing:
         return Standing("Suspended")
     if pod is None or pod["metadata"].get("deletionTimestamp"):
         return _no_pod(attempt, job)
-    return _pod_failure(pod) or _pod_progress(attempt, pod)
+    return _pod_failure(pod, job) or _pod_progress(attempt, pod)
 
 
 def lingers(attempt: Attempt) -> bool:
@@ -88,7 +88,7 @@ def lingers(attempt: Attempt) -> bool:
     job = attempt.job
     if job is None or job["metadata"].get("deletionTimestamp") or _ended(job):
         return False
-    return _pod_failure(attempt.pod) is None
+    return _pod_failure(attempt.pod, job) is None
 
 
 def resolution(pod: Object | None) -> str | None:
@@ -114,7 +114,7 @@ def _failed(step: str, reason: str, message: str) -> Standing:
     return Standing("Failed", step, reason, f"{message}; {advice}" if advice else message)
 
 
-def _pod_failure(pod: Object | None) -> Standing | None:
+def _pod_failure(pod: Object | None, job: Object) -> Standing | None:
     """The first container that failed; else what ended the pod as a whole."""
     status = (pod or {}).get("status", {})
     whole = str(status.get("reason") or "")
@@ -125,18 +125,18 @@ def _pod_failure(pod: Object | None) -> Standing | None:
     for container in _statuses(pod):
         ended = container.get("state", {}).get("terminated")
         if ended and ended.get("exitCode") != 0:
-            return _container_failure(pod, container["name"], ended)
+            return _container_failure(job, container["name"], ended)
     return None
 
 
-def _container_failure(pod: Object | None, step: str, ended: Mapping[str, Any]) -> Standing:
+def _container_failure(job: Object, step: str, ended: Mapping[str, Any]) -> Standing:
     said = _said(ended.get("message") or "")
     code = ended.get("exitCode")
     reason = str(ended.get("reason") or "Error")
     if reason in ("Error", "") and said.get("reason"):
         reason = str(said["reason"])
     if reason == "OOMKilled":
-        limit = _memory_limit(pod, step)
+        limit = _memory_limit(job, step)
         message = "used more memory than " + (f"its limit of {limit}" if limit else "it may")
     elif said.get("signal") or code in (137, 143):
         message = f"was killed (exit code {code})"
@@ -260,8 +260,8 @@ def _current(pod: Object | None) -> str:
     return name
 
 
-def _memory_limit(pod: Object | None, step: str) -> str | None:
-    spec = (pod or {}).get("spec", {})
+def _memory_limit(job: Object, step: str) -> str | None:
+    spec = job["spec"].get("template", {}).get("spec", {})
     for container in [*spec.get("initContainers", []), *spec.get("containers", [])]:
         if container["name"] == step:
             limit = (container.get("resources", {}).get("limits") or {}).get("memory")
