@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from devcluster import binaries, cluster, control_plane_only, kind_cluster, packages, status
@@ -57,7 +58,8 @@ def _up(arguments: argparse.Namespace) -> None:
         up = kind_cluster.up if packages.docker_answers() else cluster.up
         info = up(name)
         if not arguments.bare:
-            from devcluster import addons
+            # Only this command needs what the add-ons import.
+            from devcluster import addons  # noqa: PLC0415
 
             addons.install(info)
     say(f"cluster '{name}' is ready after {time.monotonic() - started:.1f} s")
@@ -96,11 +98,11 @@ def _binary(arguments: argparse.Namespace) -> None:
         print(path)
 
 
-def _crds(arguments: argparse.Namespace) -> None:
+def _crds(_: argparse.Namespace) -> None:
     print(binaries.prometheus_operator_crds())
 
 
-def _locked(name: str):
+def _locked(name: str) -> AbstractContextManager[None]:
     state_folder(name)  # refuses a name that cannot be one
     return lock(state_root() / f".{name}.lock", f"waiting for another command on '{name}'")
 

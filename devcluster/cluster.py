@@ -86,7 +86,7 @@ def _push_images(worker: Node, processes: Processes) -> dict[str, str]:
         processes.require("registry")
         return scratch_image.push(worker.registry, image, found[program], machine)
 
-    wait_for("the registry does not answer", lambda: worker.registry_answers(), 20,
+    wait_for("the registry does not answer", worker.registry_answers, 20,
              processes.explain("registry"))  # fmt: skip
     return {"pause": push("pause", PAUSE), "coredns": push("coredns", "coredns:dev")}
 

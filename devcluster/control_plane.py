@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster import binaries, pki
-from devcluster.progress import wait_for
 from devcluster.processes import Processes
+from devcluster.progress import wait_for
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ class Parts:
     def start_etcd(self) -> None:
         """Without fsync: a cluster that is thrown away need not survive a power cut."""
         ours = self.addresses
-        client, peer = (f"http://127.0.0.1:{port}" for port in (ours.etcd_port, ours.etcd_peer_port))
+        client, peer = (
+            f"http://127.0.0.1:{port}" for port in (ours.etcd_port, ours.etcd_peer_port)
+        )
         self.processes.start("etcd", [
             binaries.system("etcd"), "--name", "default", "--data-dir", self.state / "etcd",
             "--unsafe-no-fsync", "--listen-client-urls", client, "--advertise-client-urls", client,
@@ -142,11 +144,11 @@ class Parts:
     def kubectl_succeeds(self, *arguments: str) -> bool:
         """Whether kubectl ends with 0."""
         command = [str(word) for word in [*self.kubectl(), *arguments]]
-        return subprocess.run(command, capture_output=True).returncode == 0
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
     def get(self, *arguments: str) -> dict[str, object]:
         """What `kubectl get … -o json` answers; empty when it fails."""
         command = [str(word) for word in [*self.kubectl(), "get", *arguments, "-o", "json"]]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         answer: dict[str, object] = json.loads(done.stdout) if done.returncode == 0 else {}
         return answer

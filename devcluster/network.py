@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from devcluster import binaries
 from devcluster.paths import lock, write_atomically
@@ -17,6 +18,13 @@ from devcluster.progress import UserError, run, succeeds
 
 CLAIMS = Path("/run/everloop/clusters.json")
 MOST = 100
+
+
+class Claim(TypedDict):
+    """A cluster's entry in the list of claims."""
+
+    index: int
+    state: str
 
 
 @dataclass(frozen=True)
@@ -142,9 +150,9 @@ def release(name: str) -> None:
         write_atomically(CLAIMS, json.dumps(claims))
 
 
-def _claims() -> dict[str, dict[str, object]]:
+def _claims() -> dict[str, Claim]:
     try:
-        claims: dict[str, dict[str, object]] = json.loads(CLAIMS.read_text())
+        claims: dict[str, Claim] = json.loads(CLAIMS.read_text())
     except FileNotFoundError:
         return {}
     return claims

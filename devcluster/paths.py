@@ -1,4 +1,4 @@
-"""Where things are kept: the cache outlives clusters, a state folder lives as long as its cluster."""
+"""Where things are kept: the cache outlives clusters, a state folder ends with its cluster."""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ def run(
 ) -> str:
     """Run a command and return what it printed; raise with its last lines when it fails."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, input=stdin, env=env, cwd=cwd, text=True, capture_output=True)
+    done = subprocess.run(
+        words, check=False, input=stdin, env=env, cwd=cwd, text=True, capture_output=True
+    )
     if done.returncode:
         tail = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-15:])
         raise UserError(f"`{' '.join(words)}` ended with {done.returncode}:\n{tail}")
@@ -52,6 +54,7 @@ def succeeds(command: Sequence[object], timeout: float = 20) -> bool:
     try:
         done = subprocess.run(
             [str(word) for word in command],
+            check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

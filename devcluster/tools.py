@@ -77,7 +77,9 @@ GO_TOOLS = [
         "prometheus-operator",
         "v0.85.0",
         {
-            "prometheus-operator": "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+            "prometheus-operator": (
+                "github.com/prometheus-operator/prometheus-operator/cmd/operator"
+            ),
             "prometheus-config-reloader": (
                 "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader"
             ),
