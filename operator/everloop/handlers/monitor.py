@@ -1,0 +1,254 @@
+"""Monitor: what it observes. Decisions are plans/monitor.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, cast, get_args
+
+from everloop import contract
+from everloop.api.conditions import is_true
+from everloop.api.deployment import Deployment
+from everloop.api.modelversion import ModelVersion
+from everloop.api.monitor import Monitor, Signal
+from everloop.handlers.kind import Kind, Object, Ref, Resource, View
+from everloop.manifests.promql import render
+from everloop.manifests.rules_clock import RulesClock
+from everloop.manifests.rules_common import (
+    LABEL_MONITOR,
+    LABEL_NAMESPACE,
+    LABEL_SIGNAL,
+    LABEL_VERSION,
+    selector,
+)
+from everloop.plans.monitor import plan
+from everloop.plans.monitor_observed import (
+    Measured,
+    Observed,
+    Record,
+    SeenAlert,
+    SeenGroup,
+    SeenRun,
+    Watch,
+)
+from everloop.prometheus.client import PrometheusReader, PrometheusUnavailable, RuleGroup
+
+RESOURCE = Resource(contract.GROUP, contract.VERSION, "monitors", "Monitor")
+DEPLOYMENTS = Resource(contract.GROUP, contract.VERSION, "deployments", "Deployment")
+MODEL_VERSIONS = Resource(contract.GROUP, contract.VERSION, "modelversions", "ModelVersion")
+TRAINING_RUNS = Resource(contract.GROUP, contract.VERSION, "trainingruns", "TrainingRun")
+RULES = Resource("monitoring.coreos.com", "v1", "prometheusrules", "PrometheusRule")
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
+REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
+
+# Everything the rules record about columns, rates and verdicts; bins are many and not asked for.
+# Two steps back, so that nothing is missed between two evaluations.
+MEASURED = """
+last_over_time({
+  __name__=~"everloop:(drift:ratio|requests:window|answers:window|error_rate:window|signal:over|targets:down)",
+  <own>
+}[<slack>])
+"""
+
+
+def references(monitor: Object) -> Iterable[Ref]:
+    """The Deployment, and what has the name of the model that it serves."""
+    namespace = monitor["metadata"]["namespace"]
+    yield Ref("Deployment", namespace, name=monitor["spec"]["deployment"])
+    champion = (monitor.get("status") or {}).get("champion")
+    if champion:
+        model = re.sub(r"-v[0-9]+$", "", champion)
+        yield Ref("ModelVersion", namespace, model=model)
+        yield Ref("TrainingRun", namespace, model=model)
+
+
+async def observe(parent: Object, view: View, outside: Any) -> Observed:
+    """The champion and what waits behind it, runs and records of this Monitor, and Prometheus."""
+    monitor = Monitor.model_validate(parent)
+    name, namespace = monitor.metadata.name, monitor.metadata.namespace
+    found = view.get("Deployment", namespace, monitor.spec.deployment)
+    deployment = Deployment.model_validate(found) if found is not None else None
+    champion = _champion(deployment, view, namespace)
+    records = _records(view, namespace, name)
+    runs = await _runs(view, outside, namespace, name, records)
+    rules = [
+        *view.children("PrometheusRule", parent),
+        *(
+            item
+            for item in view.children("ConfigMap", parent)
+            if item["metadata"]["labels"].get(contract.LABEL_COMPONENT) == contract.COMPONENT_RULES
+        ),
+    ]
+    return Observed(
+        monitor=monitor,
+        raw_status=parent.get("status") or {},
+        settings=outside.settings,
+        prometheus_operator=await outside.kube.serves("monitoring.coreos.com/v1", "PrometheusRule"),
+        deployment=deployment,
+        champion=champion,
+        champion_ended=_trained(champion, view, namespace),
+        waiting=_waiting(deployment, champion, view, namespace),
+        watch=await _watch(outside.prometheus, monitor, champion, outside.settings),
+        run_names=tuple(run["metadata"]["name"] for run in view.list("TrainingRun", namespace)),
+        runs=runs,
+        records=records,
+        rules=tuple(rules),
+    )
+
+
+def _champion(deployment: Deployment | None, view: View, namespace: str) -> ModelVersion | None:
+    if deployment is None or deployment.status.champion is None:
+        return None
+    found = view.get("ModelVersion", namespace, deployment.status.champion)
+    return ModelVersion.model_validate(found) if found is not None else None
+
+
+def _trained(champion: ModelVersion | None, view: View, namespace: str) -> datetime | None:
+    """When the champion's run ended; when the run is gone, when its version was registered."""
+    if champion is None:
+        return None
+    run = champion.spec.provenance.run if champion.spec.provenance else None
+    found = view.get("TrainingRun", namespace, run) if run else None
+    ended = ((found or {}).get("status") or {}).get("completionTime")
+    return _time(ended or champion.metadata.creation_timestamp)
+
+
+def _waiting(
+    deployment: Deployment | None, champion: ModelVersion | None, view: View, namespace: str
+) -> tuple[str, ...]:
+    if deployment is None or champion is None:
+        return ()
+    rejected = {item.model_version for item in deployment.status.rejected or ()}
+    newer = [
+        (item["spec"]["version"], item["metadata"]["name"])
+        for item in view.list("ModelVersion", namespace)
+        if item["spec"]["modelName"] == champion.spec.model_name
+        and item["spec"]["version"] > champion.spec.version
+        and item["metadata"]["name"] not in rejected
+        and is_true(item.get("status"), contract.ELIGIBLE)
+    ]
+    return tuple(name for _, name in sorted(newer))
+
+
+def _records(view: View, namespace: str, monitor: str) -> tuple[Record, ...]:
+    labels = {
+        contract.LABEL_COMPONENT: contract.COMPONENT_HISTORY,
+        contract.LABEL_MONITOR: monitor,
+    }
+    found = [item.get("data") or {} for item in view.list("ControllerRevision", namespace, labels)]
+    return tuple(
+        Record(
+            run=data["run"],
+            signal=data["trigger"].get("signal") or data["trigger"].get("type", ""),
+            token=data["trigger"].get("token", ""),
+            time=datetime.fromisoformat(data["time"]),
+        )
+        for data in found
+        if data.get("type") == "Retraining"
+    )
+
+
+async def _runs(
+    view: View, outside: Any, namespace: str, monitor: str, records: Iterable[Record]
+) -> tuple[SeenRun, ...]:
+    """Runs in the cache, and the one it may not have yet: a record says that it was made."""
+    found = {
+        run["metadata"]["name"]: run
+        for run in view.list("TrainingRun", namespace, {contract.LABEL_MONITOR: monitor})
+    }
+    newest = max(records, key=lambda record: (record.time, record.run), default=None)
+    if newest is not None and newest.run not in found:
+        live = await outside.kube.get(contract.API_VERSION, "TrainingRun", namespace, newest.run)
+        if live is not None:
+            found[newest.run] = live
+    return tuple(_run(run) for _, run in sorted(found.items()))
+
+
+def _run(run: Object) -> SeenRun:
+    status, meta = run.get("status") or {}, run["metadata"]
+    text = meta.get("annotations", {}).get(contract.ANNOTATION_TRIGGER, "{}")
+    return SeenRun(
+        name=meta["name"],
+        finished=is_true(status, contract.COMPLETE) or is_true(status, contract.FAILED),
+        ended=_time(status.get("completionTime")),
+        made=meta.get("creationTimestamp", ""),
+        trigger=_json_object(text),
+    )
+
+
+async def _watch(
+    prometheus: PrometheusReader | None,
+    monitor: Monitor,
+    champion: ModelVersion | None,
+    settings: Any,
+) -> Watch | None:
+    if prometheus is None or champion is None:
+        return None if prometheus is None else Watch()
+    ours = {
+        LABEL_NAMESPACE: monitor.metadata.namespace,
+        LABEL_MONITOR: monitor.metadata.name,
+    }
+    own = selector(**ours, **{LABEL_VERSION: champion.metadata.name})
+    clock = RulesClock.of(monitor.spec, settings)
+    slack = f"{round(2 * clock.step * 1000)}ms"
+    try:
+        groups = await prometheus.rules("{" + selector(**ours) + "}")
+        samples = await prometheus.query(render(MEASURED, own=own, slack=slack))
+        retention = await prometheus.retention_seconds()
+    except PrometheusUnavailable as error:
+        return Watch(error=str(error))
+    return Watch(
+        groups=tuple(_group(group) for group in groups if ours.items() <= group.labels.items()),
+        series=tuple(_measured(sample.labels, sample.value) for sample in samples),
+        retention=retention,
+    )
+
+
+def _group(group: RuleGroup) -> SeenGroup:
+    return SeenGroup(
+        name=group.name,
+        evaluated=group.evaluated,
+        errors=tuple(
+            f"{rule.name}: {rule.last_error}" for rule in group.rules if rule.health == "err"
+        ),
+        alerts=tuple(
+            SeenAlert(
+                signal=cast(Signal, alert.labels[LABEL_SIGNAL]),
+                champion=alert.labels.get(LABEL_VERSION, ""),
+                firing=alert.state == "firing",
+                active_at=alert.active_at,
+                value=alert.value,
+            )
+            for alert in group.alerts
+            if alert.labels.get(LABEL_SIGNAL) in get_args(Signal)
+        ),
+    )
+
+
+def _measured(labels: Mapping[str, str], value: float) -> Measured:
+    return Measured(labels.get("__name__", ""), labels, value)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+
+
+def _json_object(text: str) -> Mapping[str, Any]:
+    """An annotation that somebody may have edited: anything but an object is no trigger."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+KIND = Kind(
+    resource=RESOURCE,
+    children=(RULES, CONFIG_MAPS),
+    references=references,
+    observe=observe,
+    plan=plan,
+    watched_for=(DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS, REVISIONS),
+)
