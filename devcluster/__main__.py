@@ -68,8 +68,10 @@ def _up(arguments: argparse.Namespace) -> None:
 
 def _down(arguments: argparse.Namespace) -> None:
     with _locked(arguments.name):
-        info = read_info(arguments.name) or {}
-        down = kind_cluster.down if info.get("kind") == "kind" else cluster.down
+        info = read_info(arguments.name)
+        # Without cluster.json `up` did not finish; then what it would have used decides.
+        kind = info["kind"] == "kind" if info else packages.docker_answers()
+        down = kind_cluster.down if kind else cluster.down
         down(arguments.name, arguments.purge)
 
 

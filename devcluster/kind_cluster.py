@@ -1,18 +1,17 @@
 """The same cluster where a Docker engine answers: kind, with an image registry beside it.
 
 The registry is set up as kind's guide "Local Registry" says: a container on kind's network, and a
-hosts.toml in the node that leads `localhost:PORT` to it.
+hosts.toml in the node, which its containerd reads for `localhost:PORT`.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from devcluster import binaries
+from devcluster import binaries, cleanup
 from devcluster.paths import read_info, state_folder, write_info
 from devcluster.progress import UserError, run, say, step, succeeds, wait_for
 
@@ -68,7 +67,8 @@ def down(name: str, purge: bool) -> None:
         run(["docker", "rm", "--force", _registry(name)])
     if purge and succeeds(["docker", "volume", "inspect", _registry(name)]):
         run(["docker", "volume", "rm", _registry(name)])
-    shutil.rmtree(state, ignore_errors=True)
+    # Also what an API server of this name without a node may have left.
+    cleanup.remove(name, state)
 
 
 def _config() -> dict[str, object]:
@@ -84,10 +84,6 @@ def _config() -> dict[str, object]:
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "nodes": [{"role": "control-plane"}],
-        "containerdConfigPatches": [
-            "[plugins.'io.containerd.cri.v1.images'.registry]\n"
-            "  config_path = '/etc/containerd/certs.d'\n"
-        ],
         "kubeadmConfigPatches": [json.dumps(kubelet)],
     }
 

