@@ -39,7 +39,7 @@ def is_kind(value: Object, kind: str) -> bool:
     group = value["apiVersion"].rpartition("/")[0]
     if kind == "Deployment":
         return value["kind"] == kind and group == contract.GROUP
-    return kind in (value["kind"], f"{value['kind']}.{group}")
+    return bool(kind in (value["kind"], f"{value['kind']}.{group}"))
 
 
 @dataclass(frozen=True)
