@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from devcluster import tools
@@ -27,17 +28,13 @@ GO_NEEDED = (1, 26, 7)
 
 def find(*programs: str) -> dict[str, Path]:
     """The path of each program, built first where it is missing."""
-    found = {program: _existing(program) for program in programs}
-    missing = [program for program, path in found.items() if path is None]
-    if missing:
-        folder = cache_folder()
-        busy = "another process builds binaries into the same cache; waiting for it"
-        with lock(folder / "build.lock", busy):
-            for program in missing:
-                if _existing(program) is None:
-                    _make(tools.owner_of(program))
+    missing = [tools.owner_of(program) for program in programs if _existing(program) is None]
+    for tool in {tool.name: tool for tool in missing}.values():
+        _ensure(tool)
+    if any(isinstance(tool, tools.GoTool) for tool in missing):
+        with _build_lock():
             # It is several gigabytes, and worth nothing once the binaries are there.
-            shutil.rmtree(folder / "go-build", ignore_errors=True)
+            shutil.rmtree(cache_folder() / "go-build", ignore_errors=True)
     return {program: _existing(program) or _unknown(program) for program in programs}
 
 
@@ -95,6 +92,26 @@ def _home(tool: tools.GoTool | tools.WheelTool) -> Path:
         for file in sorted((HERE / "go" / tool.name).iterdir()):
             content.update(file.name.encode() + file.read_bytes())
     return cache_folder() / "bin" / f"{tool.name}-{tool.version}-{content.hexdigest()[:8]}"
+
+
+def _ensure(tool: tools.GoTool | tools.WheelTool) -> None:
+    """Make a tool unless another process has just done so."""
+    wheel_lock = cache_folder() / f"{tool.name}.lock"
+    # Builds wait for one another, as each keeps all processors busy; a download need not wait.
+    with (
+        _build_lock()
+        if isinstance(tool, tools.GoTool)
+        else lock(wheel_lock, f"another process fetches {tool.name}; waiting for it")
+    ):
+        if not _home(tool).exists():
+            _make(tool)
+
+
+def _build_lock() -> AbstractContextManager[None]:
+    return lock(
+        cache_folder() / "build.lock",
+        "another process builds binaries into the same cache; waiting for it",
+    )
 
 
 def _make(tool: tools.GoTool | tools.WheelTool) -> None:
@@ -156,9 +173,7 @@ def _go() -> Path:
         numbers = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", version)
         if numbers and tuple(int(number or 0) for number in numbers.groups()) >= GO_NEEDED:
             return Path(installed)
-    tool = tools.owner_of("go")
-    if _existing("go") is None:
-        _make(tool)
+    _ensure(tools.owner_of("go"))
     return _existing("go") or _unknown("go")
 
 
