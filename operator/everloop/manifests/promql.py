@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from everloop.api import durations
-
 _PLACEHOLDER = re.compile(r"<([a-z_]+)>")
 _REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")  # what RE2 gives a meaning
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -49,7 +47,7 @@ def render(text: str, **values: str | float) -> str:
     Raises ValueError for a placeholder without value and for a value without placeholder: both are
     mistakes that PromQL would take for something else.
 
-    >>> render("rate(x[<window>]) > <bound>", window=durations.promql(300), bound=0.5)
+    >>> render("rate(x[<window>]) > <bound>", window="300s", bound=0.5)
     'rate(x[300s]) > 0.5'
     """
     wanted = set(_PLACEHOLDER.findall(text))

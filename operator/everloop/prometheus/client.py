@@ -21,7 +21,7 @@ _RETENTION_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, 
 _YEAR = 365 * 86400.0
 
 
-class PrometheusUnavailable(Exception):
+class PrometheusUnavailable(Exception):  # noqa: N818 - it names a state, shown as a reason
     """Prometheus did not answer, or not with what its API promises. The message names the URL.
 
     `status` is the HTTP status where there was one.
@@ -64,7 +64,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class RuleGroup:
-    """A loaded group. `evaluated` is False until its first evaluation: silence means nothing yet."""
+    """A loaded group; until it is `evaluated` for the first time its silence means nothing."""
 
     name: str
     evaluated: bool
@@ -122,7 +122,7 @@ class Prometheus:
             raise self._unreadable("/api/v1/rules", error) from error
 
     async def retention_seconds(self) -> float | None:
-        """How long series are kept; None where it is bounded by size only or not told (Thanos …)."""
+        """How long series are kept; None where only size bounds it, or no one says (Thanos)."""
         try:
             data = await self._call("GET", "/api/v1/status/runtimeinfo", {})
         except PrometheusUnavailable as error:
@@ -135,9 +135,11 @@ class Prometheus:
     async def _call(self, method: str, path: str, values: Mapping[str, str]) -> Any:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout)
-        sent = {"params": values} if method == "GET" else {"data": values}
+        params, form = (values, None) if method == "GET" else (None, values)
         try:
-            async with self._session.request(method, self._url + path, **sent) as response:
+            async with self._session.request(
+                method, self._url + path, params=params, data=form
+            ) as response:
                 text = await response.text()
                 if response.status != 200:
                     reason = _error_of(text)
@@ -155,8 +157,8 @@ class Prometheus:
 
     def _unreadable(self, path: str, error: Exception) -> PrometheusUnavailable:
         return PrometheusUnavailable(
-            f"{self._url}{path} did not answer as Prometheus does ({type(error).__name__}: {error});"
-            " is prometheus.url right?"
+            f"{self._url}{path} did not answer as Prometheus does"
+            f" ({type(error).__name__}: {error}); is prometheus.url right?"
         )
 
 
@@ -168,7 +170,7 @@ def parse_retention(text: str) -> float | None:
     >>> parse_retention("512MB") is None
     True
     """
-    first = text.split(" or ")[0].strip()
+    first = text.split(" or ", maxsplit=1)[0].strip()
     parts = re.findall(r"([0-9]+)(ms|[smhdwy])", first)
     if not parts or "".join(number + unit for number, unit in parts) != first:
         return None
