@@ -68,6 +68,11 @@ class ReportChannel:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
 
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """The server's certificate, renewed in place; the alert webhook listens with it, too."""
+        return self._context
+
     def ca_bundle(self) -> str:
         """What a new run's pods shall trust, PEM."""
         return report_ca.bundle(self._authorities, datetime.now(UTC))
