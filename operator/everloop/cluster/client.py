@@ -32,7 +32,7 @@ async def load_configuration() -> Configuration:
     """The service account's in a pod, else the kubeconfig's current context."""
     configuration = Configuration()
     try:
-        kubernetes_config.load_incluster_config(client_configuration=configuration)
+        kubernetes_config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     except kubernetes_config.ConfigException:
         await kubernetes_config.load_kube_config(client_configuration=configuration)
     return configuration
@@ -45,11 +45,17 @@ class Client:
         self,
         configuration: Configuration,
         observe: Callable[[str, str, int], None] = lambda _verb, _plural, _status: None,
+        may_write: Callable[[], bool] = lambda: True,
         connections: int = 64,
     ) -> None:
-        """`observe(verb, plural, status)` is told of every request; status 0 is no answer."""
+        """`observe(verb, plural, status)` is told of every request; status 0 is no answer.
+
+        Without `may_write()` nothing but reads is sent: a process that was frozen past the end of
+        its Lease must not go on where it stopped.
+        """
         self._configuration = configuration
         self._observe = observe
+        self._may_write = may_write
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
         self.discovery = Discovery(self.request)
@@ -114,6 +120,8 @@ class Client:
         plural: str,
     ) -> bytes:
         assert self._session is not None, "the client is used outside its context"
+        if method != "GET" and not self._may_write():
+            raise errors.Transient(f"{method} {path}: this process does not hold the Lease")
         url = f"{str(self._configuration.host).rstrip('/')}{path}"
         if parameters:
             url = f"{url}?{urlencode(parameters)}"

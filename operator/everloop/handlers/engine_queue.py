@@ -73,12 +73,18 @@ class Queue:
         self._running.add(key)
         return key
 
-    def done(self, key: Key) -> None:
-        """The pass is over; if the key was added meanwhile, it goes to the end of its line."""
+    def done(self, key: Key, delay: float = 0.0) -> None:
+        """The pass is over; if the key was added meanwhile, it goes to the end of its line.
+
+        `delay` (in seconds) slows down a key that wakes itself again and again.
+        """
         self._running.discard(key)
         if key in self._again:
             self._again.discard(key)
-            self.add(key)
+            if delay > 0:
+                self.add_after(key, delay)
+            else:
+                self.add(key)
 
     def failed(self, key: Key) -> float:
         """Plan another pass: after 1 s, doubling to 60 s, each up to a fifth sooner.
@@ -87,8 +93,8 @@ class Queue:
         """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        seconds = min(FIRST_BACKOFF_SECONDS * 2 ** min(failures, 10), LAST_BACKOFF_SECONDS)
-        seconds *= random.uniform(0.8, 1.0)
+        doubled = FIRST_BACKOFF_SECONDS * float(2 ** min(failures, 10))
+        seconds = min(doubled, LAST_BACKOFF_SECONDS) * random.uniform(0.8, 1.0)
         self.add_after(key, seconds)
         return seconds
 

@@ -86,6 +86,10 @@ class Reader(Protocol):
 
     async def logs(self, namespace: str, pod: str, container: str, lines: int) -> str: ...
 
+    async def serves(self, api_version: str, kind: str) -> bool:
+        """Whether the cluster has this kind (its CRD is installed)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Conflict:

@@ -1,0 +1,191 @@
+"""The engine: what it is made of, and what intakes see of it (handlers.kind.EngineApi)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from everloop import errors
+from everloop.cluster import objects
+from everloop.cluster.apply import marked_owner
+from everloop.cluster.cache import Cache, Change
+from everloop.cluster.client import Client
+from everloop.cluster.events import Recorder
+from everloop.handlers.engine_queue import Queue
+from everloop.handlers.engine_reconcile import Reconciler
+from everloop.handlers.engine_wake import Wakes
+from everloop.handlers.engine_watches import Watched, Watches
+from everloop.handlers.kind import Conflict, Key, Kind, Object
+from everloop.metrics import Metrics
+from everloop.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class LiveKube:
+    """handlers.kind.Kube: live reads, and creations that the cache knows of at once."""
+
+    def __init__(self, client: Client, learn: Callable[[Object], None]) -> None:
+        self._client = client
+        self._learn = learn
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
+        """One object, or None."""
+        return await self._client.get(api_version, kind, namespace, name)
+
+    async def events(self, namespace: str, uid: str) -> Sequence[Object]:
+        """Kubernetes Events about the object with this uid, oldest first."""
+        return await self._client.events(namespace, uid)
+
+    async def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
+        """The last lines of a container's log."""
+        return await self._client.logs(namespace, pod, container, lines)
+
+    async def serves(self, api_version: str, kind: str) -> bool:
+        """Whether the cluster has this kind (its CRD is installed)."""
+        return await self._client.discovery.served(api_version, kind)
+
+    async def create(self, manifest: Mapping[str, Any]) -> Object | Conflict:
+        """POST; a taken name is an answer, everything else raises errors.ApiError."""
+        try:
+            made = await self._client.create(manifest)
+        except errors.AlreadyExists as error:
+            meta = manifest["metadata"]
+            live = await self.get(
+                manifest["apiVersion"], manifest["kind"], meta["namespace"], meta["name"]
+            )
+            if live is None:
+                raise errors.Transient(f"{objects.describe(manifest)} came and went") from error
+            return Conflict(live)
+        self._learn(made)
+        return made
+
+
+class Engine:
+    """All kinds' reconciling in one process. Implements handlers.kind.EngineApi."""
+
+    def __init__(
+        self,
+        kinds: Sequence[Kind[Any]],
+        settings: Settings,
+        client: Client,
+        metrics: Metrics,
+        outside: Callable[[Engine], Any],
+    ) -> None:
+        """`outside(engine)` makes the third argument of every kind's `observe`."""
+        self._settings = settings
+        self._client = client
+        self._leading = False
+        self._workers: list[asyncio.Task[None]] = []
+        self.metrics = metrics
+        self.view = Cache()
+        self.kube = LiveKube(client, self._learn)
+        self.queue = Queue()
+        self.wakes = Wakes(kinds, self.view)
+        self.watches = Watches(
+            watched(kinds),
+            settings.watch_namespaces,
+            client=client,
+            cache=self.view,
+            metrics=metrics,
+            changed=self._changed,
+            lost=self._lost,
+        )
+        self._kinds = {kind.resource.kind: kind for kind in kinds}
+        self._recorder = Recorder(client, settings.pod_name, metrics.events_dropped.inc)
+        self._reconciler = Reconciler(
+            self._kinds,
+            client=client,
+            cache=self.view,
+            queue=self.queue,
+            recorder=self._recorder,
+            metrics=metrics,
+            changed=self._changed,
+            outside=outside(self),
+        )
+        metrics.queue_depth.set_function(lambda: len(self.queue))
+        metrics.running.set_function(lambda: self.queue.running)
+        metrics.leader.set_function(lambda: float(self._leading))
+
+    def wake(self, key: Key) -> None:
+        """Reconcile this parent soon; many calls are one pass."""
+        if key.kind in self._kinds:
+            self.queue.add(key)
+
+    def is_leader(self) -> bool:
+        """Whether this process may act."""
+        return self._leading
+
+    async def lead(self) -> None:
+        """Begin to act. The list comes after the Lease: it shows all that the last holder did."""
+        await self.watches.relist()
+        self._leading = True
+        jobs = [self._reconciler.work() for _ in range(self._settings.workers)]
+        self._workers = [asyncio.create_task(job) for job in (*jobs, self._recorder.run())]
+
+    async def stop(self) -> None:
+        """Act no more; what is under way is cut off, as a crash would."""
+        self._leading = False
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    def failed_workers(self) -> int:
+        """Workers that ended, which none ever should."""
+        return sum(worker.done() for worker in self._workers)
+
+    # --- inside -----------------------------------------------------------------------------------
+    def _changed(self, change: Change) -> None:
+        for key in self.wakes.keys(change):
+            self.queue.add(key)
+
+    def _learn(self, live: Object) -> None:
+        change = self.view.put(live)
+        if change is not None:
+            self._changed(change)
+
+    async def _lost(self, gone: Object) -> bool:
+        """An object of ours left the watch: is it deleted, or only without label or owner?"""
+        meta = objects.metadata(gone)
+        try:
+            live = await self.kube.get(
+                gone["apiVersion"], gone["kind"], meta["namespace"], meta["name"]
+            )
+            if live is None or objects.uid(live) != objects.uid(gone):
+                return False
+            if objects.metadata(live).get("deletionTimestamp"):
+                return False
+            parent = self._parent_of(live)
+            if parent is None:
+                return False
+            self._learn(live)
+            if self._leading:
+                await self._reconciler.applier.restore(live, parent)
+        except errors.ApiError as error:
+            logger.warning("%s: %s", objects.describe(gone), error)
+            return False
+        return True
+
+    def _parent_of(self, live: Object) -> Object | None:
+        owner = marked_owner(live)
+        namespace = objects.metadata(live)["namespace"]
+        for kind in self._kinds.values():
+            qualified = objects.qualify(kind.resource.kind, kind.resource.group)
+            for parent in self.view.list(qualified, namespace):
+                if objects.uid(parent) == owner:
+                    return parent
+        return None
+
+
+def watched(kinds: Sequence[Kind[Any]]) -> list[Watched]:
+    """What to watch for these kinds: parents whole, everything else by our label."""
+    whole = {kind.resource for kind in kinds} | {
+        resource for kind in kinds for resource in kind.watched_for
+    }
+    children = {resource for kind in kinds for resource in kind.children} - whole
+    return [
+        *(Watched(item, labelled=False) for item in sorted(whole, key=str)),
+        *(Watched(item, labelled=True) for item in sorted(children, key=str)),
+    ]

@@ -1,0 +1,77 @@
+"""kopf as we use it: authentication and watching. Each setting answers a bug somebody had."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import kopf
+
+from everloop.cluster.client import load_configuration
+from everloop.handlers.engine_watches import Watches
+from everloop.settings import Settings
+
+
+class Patience:
+    """Delays (in seconds) between attempts: a watch waits for the API server however long.
+
+    kopf's own list ends after 54 s, and so does the process.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.2, 0.5)
+        while True:
+            yield 1.0
+
+
+async def run(
+    watches: Watches, settings: Settings, stop: asyncio.Event, ready: asyncio.Event
+) -> None:
+    """Watch until `stop`."""
+    registry = kopf.OperatorRegistry()
+    options = configure(kopf.OperatorSettings())
+    kopf.on.login(registry=registry)(login)
+    watches.register(registry, options)
+    await kopf.operator(
+        registry=registry,
+        settings=options,
+        standalone=True,  # peering is no leader election (kopf#734): see cluster/lease.py
+        clusterwide=not settings.watch_namespaces,
+        namespaces=settings.watch_namespaces,
+        stop_flag=stop,
+        ready_flag=ready,
+    )
+
+
+def configure(options: kopf.OperatorSettings) -> kopf.OperatorSettings:
+    """Our settings over kopf's defaults."""
+    options.posting.enabled = False  # events are ours (cluster/events.py)
+    options.scanning.disabled = True  # else it wants to watch CRDs and namespaces
+    options.networking.request_timeout = 30.0  # the default is five minutes
+    options.networking.connect_timeout = 5.0
+    options.networking.error_backoffs = Patience()
+    options.watching.connect_timeout = 5.0
+    options.watching.chunk_size = 500
+    options.queueing.worker_limit = 100
+    options.queueing.idle_timeout = 0.05  # an idle worker holds its place: 5 s would starve us
+    options.queueing.error_delays = (1.0, 2.0, 5.0, 10.0)
+    options.process.ultimate_exiting_timeout = 20.0
+    return options
+
+
+async def login(**_kwargs: Any) -> kopf.ConnectionInfo:
+    """The same credentials as our own client's; asked again when the API server answers 401."""
+    found = await load_configuration()
+    header = await found.get_api_key_with_prefix("BearerToken") or ""
+    scheme, _, token = header.rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=str(found.host),
+        ca_path=found.ssl_ca_cert,
+        insecure=not found.verify_ssl,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=found.cert_file,
+        private_key_path=found.key_file,
+        trust_env=True,
+    )

@@ -1,0 +1,222 @@
+"""One operator process from start to end: kopf's watches, the Lease, the engine, the intakes.
+
+The process ends when anything in it ends that should not: Kubernetes starts it again, and a start
+is the one recovery that is always tested.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from everloop import contract, errors, health
+from everloop.cluster.client import Client, load_configuration
+from everloop.cluster.lease import Lease, Lost
+from everloop.handlers import engine_kopf
+from everloop.handlers.engine import Engine
+from everloop.handlers.kind import EngineApi, Kind
+from everloop.metrics import Metrics
+from everloop.settings import Settings
+
+logger = logging.getLogger(__name__)
+Intake = Callable[[EngineApi, Settings], Awaitable[None]]
+INTAKE_BACKOFF_SECONDS = 5.0
+NEW_KINDS_SECONDS = 30.0  # how often to look whether a missing CRD has come
+
+
+class Restart(Exception):  # noqa: N818 (what is wanted)
+    """The process should be started again, for the reason that the message gives."""
+
+
+class Operator:
+    """`run` returns the exit code."""
+
+    def __init__(
+        self,
+        kinds: Sequence[Kind[Any]],
+        settings: Settings,
+        *,
+        outside: Callable[[Engine], Any],
+        intakes: Sequence[Intake] = (),
+        before_leading: Callable[[Client], Awaitable[None]] | None = None,
+    ) -> None:
+        """`outside(engine)` makes what kinds observe with; `before_leading` prepares what plans
+        need, with a client that may write; `intakes` run on the leader.
+        """
+        self._kinds = kinds
+        self._settings = settings
+        self._outside = outside
+        self._intakes = intakes
+        self._before_leading = before_leading
+        self._metrics = Metrics()
+        self._engine: Engine | None = None
+        self._listed = False
+        self._away = False
+
+    async def run(self) -> int:
+        """Work until a signal (0), or until something fails (1)."""
+        settings, metrics = self._settings, self._metrics
+        server = await health.serve(
+            settings.metrics_port, metrics.registry, self._unhealthy, self._unready
+        )
+        configuration = await load_configuration()
+        try:
+            # The Lease has a client of its own: its renewal never waits for a connection.
+            async with Client(configuration, metrics.api_request, connections=2) as own:
+                lease = Lease(
+                    own,
+                    settings.namespace,
+                    settings.lease_name,
+                    settings.pod_uid,
+                    settings.lease_seconds,
+                )
+                async with Client(configuration, self._request, lease.held) as client:
+                    engine = Engine(self._kinds, settings, client, metrics, self._outside)
+                    return await self._supervise(engine, lease, client)
+        finally:
+            await server.cleanup()
+
+    # --- inside -----------------------------------------------------------------------------------
+    async def _supervise(self, engine: Engine, lease: Lease, client: Client) -> int:
+        self._engine = engine
+        stop, kopf_stop, kopf_ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        served = await _wait_for_our_kinds(engine)
+        kopf = asyncio.create_task(
+            engine_kopf.run(engine.watches, self._settings, kopf_stop, kopf_ready)
+        )
+        ours = [
+            asyncio.create_task(work)
+            for work in (
+                _signals(kopf_ready, stop),
+                self._act(engine, lease, client),
+                engine.watches.keep(),
+                _new_kinds(engine, served),
+            )
+        ]
+        done, _ = await asyncio.wait([kopf, *ours], return_when=asyncio.FIRST_COMPLETED)
+        await engine.stop()
+        for task in ours:
+            task.cancel()
+        found = [error for task in done if (error := task.exception()) is not None]
+        for error in found:
+            logger.error("ending: %s", error, exc_info=None if isinstance(error, Lost) else error)
+        if not any(isinstance(error, Lost) for error in found):
+            await _release(lease)
+        kopf_stop.set()
+        await asyncio.wait([kopf], timeout=5)
+        return 0 if stop.is_set() else 1
+
+    async def _act(self, engine: Engine, lease: Lease, client: Client) -> None:
+        await _until_answered(engine.watches.relist)
+        self._listed = True
+        await lease.acquire()
+        # Held from the first moment, while the start of the rest may take its time.
+        parts = [asyncio.create_task(part) for part in (lease.hold(), self._lead(engine, client))]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            for part in parts:
+                part.cancel()
+
+    async def _lead(self, engine: Engine, client: Client) -> None:
+        prepare = self._before_leading
+        if prepare is not None:
+            await _until_answered(lambda: prepare(client))
+        await _until_answered(engine.lead)
+        async with asyncio.TaskGroup() as group:
+            for intake in self._intakes:
+                group.create_task(self._intake(intake, engine))
+            await asyncio.Event().wait()
+
+    async def _intake(self, intake: Intake, engine: Engine) -> None:
+        while True:
+            try:
+                await intake(engine, self._settings)
+                logger.error("%s ended; beginning again", intake.__module__)
+            except Exception:
+                logger.exception("%s failed; beginning again", intake.__module__)
+                self._metrics.increase("intake-failed")
+            await asyncio.sleep(INTAKE_BACKOFF_SECONDS)
+
+    def _request(self, verb: str, plural: str, status: int) -> None:
+        self._metrics.api_request(verb, plural, status)
+        if status == 0 or status >= 500:
+            self._away = True
+        elif self._away and self._engine is not None:
+            self._away = False
+            self._engine.watches.expect_gaps()
+
+    def _unhealthy(self) -> list[str]:
+        engine = self._engine
+        if engine is None:
+            return []
+        dead = [f"the watch of {kind} is dead" for kind in engine.watches.dead()]
+        failed = engine.failed_workers()
+        return dead + ([f"{failed} workers have ended"] if failed else [])
+
+    def _unready(self) -> list[str]:
+        return [] if self._listed else ["the objects of the cluster are not listed yet"]
+
+
+async def _until_answered(call: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await call()
+        except errors.ApiError as error:
+            logger.warning("starting: %s", error)
+            await asyncio.sleep(1.0)
+
+
+async def _wait_for_our_kinds(engine: Engine) -> dict[str, bool]:
+    """CRDs may be installed at the same moment as the operator."""
+    told = ""
+    while True:
+        try:
+            served = await engine.watches.served()
+        except errors.ApiError as error:
+            problem = str(error)
+        else:
+            ours = f".{contract.GROUP}"
+            missing = [name for name, here in served.items() if not here and name.endswith(ours)]
+            if not missing:
+                return served
+            problem = f"the CustomResourceDefinitions of {', '.join(missing)} are not installed"
+        if problem != told:
+            logger.warning("waiting: %s", problem)
+            told = problem
+        await asyncio.sleep(1.0)
+
+
+async def _new_kinds(engine: Engine, served: dict[str, bool]) -> None:
+    """kopf finds its resources at the start, since watching CRDs is a right we do not ask for."""
+    while True:
+        await asyncio.sleep(NEW_KINDS_SECONDS)
+        try:
+            now = await engine.watches.served()
+        except errors.ApiError:
+            continue
+        new = [name for name, here in now.items() if here and not served[name]]
+        if new:
+            raise Restart(f"{', '.join(new)} can be watched now: starting again")
+
+
+async def _signals(kopf_ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT end us in our order; kopf has its own idea, so ours come after."""
+    await kopf_ready.wait()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def _release(lease: Lease) -> None:
+    try:
+        async with asyncio.timeout(3):
+            await lease.release()
+    except (errors.ApiError, TimeoutError) as error:
+        logger.warning("the Lease is not released: %s", error)

@@ -1,0 +1,214 @@
+"""Fills the cache: kopf's watches for what happens, lists of our own for what they cannot say.
+
+A watch that starts anew after "410 Gone" never tells of what was deleted meanwhile, and a stream
+can fall silent; so everything is listed at the start, when kopf has begun a watch anew, when the
+API server has been away, and every few minutes. A list that finds something the watch never
+delivers proves the watch dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from everloop import contract, errors
+from everloop.cluster import objects
+from everloop.cluster.cache import Cache, Change
+from everloop.cluster.client import Client
+from everloop.handlers.kind import Object, Resource
+from everloop.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+SELECTOR = f"{contract.MANAGED_BY}={contract.MANAGED_BY_VALUE}"
+RELIST_SECONDS = 300.0
+SETTLE_SECONDS = 0.5  # one list for the many events with which a watch begins
+DEAD_SECONDS = 60.0  # an object that a list found and the watch has not told of since
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A resource in the cache; children only with our label."""
+
+    resource: Resource
+    labelled: bool
+
+    @property
+    def qualified(self) -> str:
+        return objects.qualify(self.resource.kind, self.resource.group)
+
+
+class Watches:
+    """Everything that is watched. `changed` hears of every change of the cache."""
+
+    def __init__(
+        self,
+        watched: Sequence[Watched],
+        namespaces: Sequence[str],
+        *,
+        client: Client,
+        cache: Cache,
+        metrics: Metrics,
+        changed: Callable[[Change], None],
+        lost: Callable[[Object], Awaitable[bool]],
+    ) -> None:
+        """`lost(object)` is asked when an object of ours left the watch or lost its owner: True if
+        it is still there, and was put right.
+        """
+        self._watched = {item.qualified: item for item in watched}
+        self._namespaces = namespaces
+        self._client = client
+        self._cache = cache
+        self._metrics = metrics
+        self._changed = changed
+        self._lost = lost
+        self._listed: set[str] = set()  # kinds that were listed once
+        self._due: dict[str, asyncio.Event] = {name: asyncio.Event() for name in self._watched}
+        self._missed: dict[str, tuple[int, float]] = {}  # kind → version, since when
+        cache.serve(self._watched)
+
+    def register(self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings) -> None:
+        """Tell kopf what to watch."""
+        for item in self._watched.values():
+            resource = item.resource
+            selector = (resource.group, resource.version, resource.plural)
+            kopf.on.event(*selector, registry=registry, id=item.qualified)(self._handler(item))
+            if item.labelled:
+                settings.watching.label_selectors[selector] = SELECTOR
+
+    async def served(self) -> dict[str, bool]:
+        """Which of the kinds the cluster has now."""
+        discovery = self._client.discovery
+        return {
+            name: await discovery.served(item.resource.api_version, item.resource.kind)
+            for name, item in self._watched.items()
+        }
+
+    async def relist(self) -> None:
+        """List everything now. Raises errors.ApiError."""
+        await asyncio.gather(*(self._list(item) for item in self._watched.values()))
+
+    async def keep(self) -> None:
+        """List each kind when there is reason to, and every few minutes, for ever."""
+        async with asyncio.TaskGroup() as group:
+            for item in self._watched.values():
+                group.create_task(self._keep(item))
+
+    def expect_gaps(self) -> None:
+        """The API server was away: watches may have missed something."""
+        for due in self._due.values():
+            due.set()
+
+    def dead(self) -> list[str]:
+        """The watches that are proven dead."""
+        now = time.monotonic()
+        return [kind for kind, (_, since) in self._missed.items() if now - since > DEAD_SECONDS]
+
+    # --- inside -----------------------------------------------------------------------------------
+    def _handler(self, item: Watched) -> Callable[..., Awaitable[None]]:
+        name = item.qualified
+
+        async def on_event(event: dict[str, Any], **_: Any) -> None:
+            self._metrics.watch_events.labels(name).inc()
+            self._metrics.ages.seen(name)
+            live = dict(event["object"])
+            missed = self._missed.get(name)
+            if missed is not None and objects.version(live) >= missed[0]:
+                del self._missed[name]
+            if event["type"] is None:
+                self._begun(name, live)
+            if event["type"] == "DELETED":
+                if not (_marked(live) and await self._lost(live)):
+                    self._tell(self._cache.remove(live))
+                return
+            change = self._cache.put(live)
+            if change is not None:
+                self._tell(change)
+                if _disowned(change):
+                    await self._lost(live)
+
+        return on_event
+
+    def _begun(self, name: str, live: Object) -> None:
+        """A listed object: kopf has begun this watch (anew if we know more than the first list)."""
+        known = self._cache.get(name, live["metadata"].get("namespace", ""), objects.metadata(live)["name"])  # fmt: skip  # noqa: E501
+        if name in self._listed and known is not None:
+            self._due[name].set()
+
+    async def _keep(self, item: Watched) -> None:
+        due = self._due[item.qualified]
+        while True:
+            try:
+                async with asyncio.timeout(RELIST_SECONDS):
+                    await due.wait()
+                await asyncio.sleep(SETTLE_SECONDS)
+            except TimeoutError:
+                logger.debug("%s: listing, as from time to time", item.qualified)
+            due.clear()
+            try:
+                await self._list(item)
+            except errors.ApiError as error:
+                logger.warning("%s: cannot be listed: %s", item.qualified, error)
+                due.set()
+                await asyncio.sleep(1.0)
+
+    async def _list(self, item: Watched) -> None:
+        resource = item.resource
+        try:
+            for namespace in self._namespaces or (None,):
+                await self._list_in(item, namespace)
+        except errors.NotServed:
+            logger.debug("%s is not served", resource.plural)
+        self._listed.add(item.qualified)
+        self._metrics.cached.labels(item.qualified).set(self._cache.size(item.qualified))
+
+    async def _list_in(self, item: Watched, namespace: str | None) -> None:
+        resource = item.resource
+        uids: set[str] = set()
+        version = 0
+        pages = self._client.pages(
+            resource.api_version, resource.kind, namespace, SELECTOR if item.labelled else ""
+        )
+        async for page in pages:
+            version = objects.version(page)
+            for live in page.get("items") or ():
+                live.setdefault("apiVersion", resource.api_version)
+                live.setdefault("kind", resource.kind)
+                uids.add(objects.uid(live))
+                change = self._cache.put(live)
+                if change is not None:
+                    self._learnt(item.qualified, objects.version(live))
+                    self._tell(change)
+        namespaces = [namespace] if namespace else []
+        for gone in self._cache.stale(item.qualified, namespaces, uids, version):
+            self._tell(self._cache.remove(gone))
+
+    def _learnt(self, name: str, version: int) -> None:
+        """A list knew something first: unless this is the start, the watch owes us an event."""
+        if name in self._listed:
+            self._metrics.missed.labels(name).inc()
+            self._missed.setdefault(name, (version, time.monotonic()))
+
+    def _tell(self, change: Change | None) -> None:
+        if change is not None:
+            self._changed(change)
+
+
+def _marked(live: Object) -> bool:
+    """Made by us for a parent, and not being deleted: did it only lose its label?"""
+    meta = objects.metadata(live)
+    annotations = meta.get("annotations") or {}
+    return contract.ANNOTATION_APPLIED in annotations and not meta.get("deletionTimestamp")
+
+
+def _disowned(change: Change) -> bool:
+    """Whether a hand removed our owner reference."""
+    before, after = change.before, change.after
+    if before is None or after is None or objects.uid(before) != objects.uid(after):
+        return False
+    return objects.controller(before) is not None and objects.controller(after) is None

@@ -1,0 +1,9 @@
+"""The kinds that are reconciled. A kind is added by a line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from everloop.handlers.kind import Kind
+
+KINDS: tuple[Kind[Any], ...] = ()
