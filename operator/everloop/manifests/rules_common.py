@@ -17,7 +17,6 @@ LABEL_SIGNAL = "everloop_signal"
 LABEL_VERSION = "model_version"
 
 REQUESTS = "everloop:requests:window"  # requests whose rows were counted
-SIGNAL_OVER = "everloop:signal:over"  # 1 over the bound, 0 below it, absent without a verdict
 
 
 def own_labels(monitor: Monitor, champion: str) -> dict[str, str]:
