@@ -14,8 +14,6 @@ from everloop.api.deployment import Deployment
 from everloop.api.modelversion import ModelVersion
 from everloop.api.monitor import Monitor, Signal
 from everloop.handlers.kind import Kind, Object, Ref, Resource, View
-from everloop.manifests.promql import render
-from everloop.manifests.rules_clock import RulesClock
 from everloop.manifests.rules_common import (
     LABEL_MONITOR,
     LABEL_NAMESPACE,
@@ -34,6 +32,8 @@ from everloop.plans.monitor_observed import (
     Watch,
 )
 from everloop.prometheus.client import PrometheusReader, PrometheusUnavailable, RuleGroup
+from everloop.prometheus.recorded import measurements
+from everloop.settings import Settings
 
 RESOURCE = Resource(contract.GROUP, contract.VERSION, "monitors", "Monitor")
 DEPLOYMENTS = Resource(contract.GROUP, contract.VERSION, "deployments", "Deployment")
@@ -42,15 +42,6 @@ TRAINING_RUNS = Resource(contract.GROUP, contract.VERSION, "trainingruns", "Trai
 RULES = Resource("monitoring.coreos.com", "v1", "prometheusrules", "PrometheusRule")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
-
-# Everything the rules record about columns, rates and verdicts; bins are many and not asked for.
-# Two steps back, so that nothing is missed between two evaluations.
-MEASURED = """
-last_over_time({
-  __name__=~"everloop:(drift:ratio|requests:window|answers:window|error_rate:window|signal:over|targets:down)",
-  <own>
-}[<slack>])
-"""
 
 
 def references(monitor: Object) -> Iterable[Ref]:
@@ -182,7 +173,7 @@ async def _watch(
     prometheus: PrometheusReader | None,
     monitor: Monitor,
     champion: ModelVersion | None,
-    settings: Any,
+    settings: Settings,
 ) -> Watch | None:
     if prometheus is None or champion is None:
         return None if prometheus is None else Watch()
@@ -191,11 +182,9 @@ async def _watch(
         LABEL_MONITOR: monitor.metadata.name,
     }
     own = selector(**ours, **{LABEL_VERSION: champion.metadata.name})
-    clock = RulesClock.of(monitor.spec, settings)
-    slack = f"{round(2 * clock.step * 1000)}ms"
     try:
         groups = await prometheus.rules("{" + selector(**ours) + "}")
-        samples = await prometheus.query(render(MEASURED, own=own, slack=slack))
+        samples = await measurements(prometheus, own, settings)
         retention = await prometheus.retention_seconds()
     except PrometheusUnavailable as error:
         return Watch(error=str(error))

@@ -1,6 +1,6 @@
 """Asks Prometheus about all Monitors at once and wakes those for which something changed.
 
-Two requests however many Monitors there are. What is seen here decides nothing: a Monitor that is
+Three requests however many Monitors there are. What is seen here decides nothing: a Monitor that is
 woken asks for itself.
 """
 
@@ -11,21 +11,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from everloop.handlers.kind import EngineApi, Key
-from everloop.manifests.health_rules import TARGETS_DOWN
 from everloop.manifests.rules_common import (
     LABEL_MONITOR,
     LABEL_NAMESPACE,
     LABEL_SIGNAL,
     LABEL_VERSION,
-    SIGNAL_OVER,
 )
 from everloop.prometheus.client import PrometheusReader, PrometheusUnavailable
+from everloop.prometheus.recorded import verdicts
+from everloop.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SELECTOR = f'{{{LABEL_MONITOR}!=""}}'
-# Whether there is a verdict, and whether targets answer; alerts and rules come with the rules.
-VERDICTS = f'{{__name__=~"{SIGNAL_OVER}|{TARGETS_DOWN}", {LABEL_MONITOR}!=""}}'
+OURS = f'{LABEL_MONITOR}!=""'
 LONGEST_PAUSE_SECONDS = 30.0
 
 Facts = dict[Key, frozenset[tuple[str, ...]]]
@@ -34,9 +32,10 @@ Facts = dict[Key, frozenset[tuple[str, ...]]]
 class Poller:
     """Remembers what it saw last. After a failure it forgets, and so wakes everyone once."""
 
-    def __init__(self, api: EngineApi, prometheus: PrometheusReader) -> None:
+    def __init__(self, api: EngineApi, prometheus: PrometheusReader, settings: Settings) -> None:
         self._api = api
         self._prometheus = prometheus
+        self._settings = settings
         self._seen: Facts = {}
         self._failures = 0
 
@@ -57,8 +56,9 @@ class Poller:
         before, self._seen = self._seen, facts
         self._wake(key for key in facts | before if facts.get(key) != before.get(key))
 
-    def pause(self, interval: float) -> float:
+    def pause(self) -> float:
         """Seconds until the next look: the interval, doubled with each failure."""
+        interval = self._settings.poll_interval_seconds
         longest = max(interval, LONGEST_PAUSE_SECONDS)
         return min(interval * 2.0 ** min(self._failures, 10), longest)
 
@@ -70,7 +70,7 @@ class Poller:
 
     async def _look(self) -> Facts:
         facts: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
-        for group in await self._prometheus.rules(SELECTOR):
+        for group in await self._prometheus.rules(f"{{{OURS}}}"):
             key = _key(group.labels)
             if key is None:
                 continue
@@ -79,7 +79,7 @@ class Poller:
             for alert in group.alerts:
                 labels = alert.labels.get(LABEL_SIGNAL, ""), alert.labels.get(LABEL_VERSION, "")
                 facts[key].add((*labels, alert.state, alert.active_at.isoformat()))
-        for sample in await self._prometheus.query(VERDICTS):
+        for sample in await verdicts(self._prometheus, OURS, self._settings):
             key = _key(sample.labels)
             if key is not None:
                 name, version = sample.labels["__name__"], sample.labels.get(LABEL_VERSION, "")

@@ -1,4 +1,4 @@
-"""Alertmanager's webhook. Its payload is never believed: it names Monitors that look for themselves.
+"""Alertmanager's webhook. Its payload is never believed: Monitors it names look for themselves.
 
 So the worst that a caller with the token can do is to have Prometheus asked once more. Without the
 token nothing is read, not even the body.

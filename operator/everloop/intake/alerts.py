@@ -33,11 +33,11 @@ async def serve(api: EngineApi, settings: Settings, tls: ssl.SSLContext | None) 
 
 async def _poll(api: EngineApi, settings: Settings) -> None:
     prometheus = Prometheus(settings.prometheus_url)
-    poller = Poller(api, prometheus)
+    poller = Poller(api, prometheus, settings)
     try:
         while True:
             if api.is_leader():
                 await poller.poll()
-            await asyncio.sleep(poller.pause(settings.poll_interval_seconds))
+            await asyncio.sleep(poller.pause())
     finally:
         await prometheus.close()

@@ -16,7 +16,6 @@ from everloop.manifests.promql import one_of, quote, render
 from everloop.manifests.rules_clock import RulesClock, calibration_windows
 from everloop.manifests.rules_common import (
     REQUESTS,
-    SIGNAL_OVER,
     Rule,
     alert,
     own_labels,
@@ -27,6 +26,7 @@ from everloop.settings import Settings
 from everloop.statistics import psi
 
 DRIFT_RATIO = "everloop:drift:ratio"  # smaller of two windows' PSI over bound; above 1 is drift
+DRIFT_OVER = "everloop:drift:over"  # 1 over the bound, 0 below it, absent without a verdict
 PSI = "everloop:psi:window"
 PSI_BOUND = "everloop:psi_bound:window"
 
@@ -260,7 +260,7 @@ def _verdict(
     top = _fill(TOP, given)
     return [
         record(
-            SIGNAL_OVER,
+            DRIFT_OVER,
             _fill(OVER, given),
             {**own_labels(monitor, champion), "everloop_signal": signal},
         ),

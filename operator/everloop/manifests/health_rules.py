@@ -14,7 +14,6 @@ from everloop.contract import METRIC_MODEL_INFO
 from everloop.manifests.promql import one_of, render
 from everloop.manifests.rules_clock import RulesClock
 from everloop.manifests.rules_common import (
-    SIGNAL_OVER,
     Rule,
     alert,
     own_labels,
@@ -25,6 +24,7 @@ from everloop.settings import Settings
 
 ANSWERS = "everloop:answers:window"
 ERROR_RATE = "everloop:error_rate:window"
+HEALTH_OVER = "everloop:health:over"  # 1 over the bound, 0 below it, absent without a verdict
 TARGETS_DOWN = "everloop:targets:down"  # of the champion and the routers; absent: there are none
 SEEN = "everloop:champion:seen"  # 1 once the champion's servers had been scraped
 
@@ -62,7 +62,7 @@ and on () everloop:champion:seen{{<own>}}
 """
 
 ABSENT_ALERT = """
-everloop:signal:over{<own>, everloop_signal="Absent"} == 1
+everloop:health:over{<own>, everloop_signal="Absent"} == 1
 """
 
 DOWN = """
@@ -98,7 +98,7 @@ def health_rules(monitor: Monitor, champion: str, settings: Settings) -> list[Ru
                 own,
             ),
             record(
-                SIGNAL_OVER,
+                HEALTH_OVER,
                 render(ERRORS_OVER, own=series, rate=rate),
                 {**own, "everloop_signal": "ErrorsHigh"},
             ),
@@ -123,7 +123,7 @@ def health_rules(monitor: Monitor, champion: str, settings: Settings) -> list[Ru
         rules += [
             record(SEEN, render(CHAMPION_SEEN, served=served, own=series), own),
             record(
-                SIGNAL_OVER,
+                HEALTH_OVER,
                 render(ABSENT_OVER, served=served, own=series),
                 {**own, "everloop_signal": "Absent"},
             ),

@@ -17,6 +17,12 @@ STEP_SECONDS = 300.0  # increments are recorded this often
 SCRAPES_PER_STEP = 5  # fewer would make increments guesses
 
 
+def step_seconds(settings: Settings) -> float:
+    """How often increments are recorded, in real time; never under five scrapes."""
+    shortest = SCRAPES_PER_STEP * settings.scrape_interval_seconds
+    return max(STEP_SECONDS / settings.clock_speedup, shortest)
+
+
 @dataclass(frozen=True)
 class RulesClock:
     """Seconds of real time."""
@@ -34,7 +40,7 @@ class RulesClock:
         """Divided by the speedup; a step, or a window of errors, is never under five scrapes."""
         speedup, scrape = settings.clock_speedup, settings.scrape_interval_seconds
         shortest = SCRAPES_PER_STEP * scrape
-        step = max(STEP_SECONDS / speedup, shortest)
+        step = step_seconds(settings)
         steps = max(1, round(seconds(spec.window) / speedup / step))
         return cls(
             scrape=scrape,

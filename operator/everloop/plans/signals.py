@@ -8,10 +8,10 @@ from typing import Literal
 from everloop.api.conditions import timestamp
 from everloop.api.monitor import MonitorSpec, Signal, SignalStatus
 from everloop.contract import SIDE_INPUT, SIDE_OUTPUT
-from everloop.manifests.drift_rules import DRIFT_RATIO
-from everloop.manifests.health_rules import ANSWERS, ERROR_RATE
+from everloop.manifests.drift_rules import DRIFT_OVER, DRIFT_RATIO
+from everloop.manifests.health_rules import ANSWERS, ERROR_RATE, HEALTH_OVER
 from everloop.manifests.rules import DRIFT, HEALTH
-from everloop.manifests.rules_common import LABEL_SIGNAL, REQUESTS, SIGNAL_OVER
+from everloop.manifests.rules_common import LABEL_SIGNAL, REQUESTS
 from everloop.plans.monitor_observed import Observed, SeenAlert, Watch
 
 SIDES = {"InputDrift": SIDE_INPUT, "OutputDrift": SIDE_OUTPUT}
@@ -104,7 +104,8 @@ def _state(
 ) -> Literal["OK", "Pending", "Firing", "NoData"]:
     if alert is not None:
         return "Firing" if alert.firing else "Pending"
-    verdict = watch.one(SIGNAL_OVER, **{LABEL_SIGNAL: signal}) if watch else None
+    name = DRIFT_OVER if signal in SIDES else HEALTH_OVER
+    verdict = watch.one(name, **{LABEL_SIGNAL: signal}) if watch else None
     return "NoData" if verdict is None else "OK"
 
 
