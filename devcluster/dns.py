@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from string import Template
 
 from devcluster.control_plane import Parts
@@ -18,6 +19,5 @@ def install(parts: Parts, image: str, address: str) -> None:
 
 def ready(parts: Parts) -> bool:
     """Whether DNS answers, by its readiness probe."""
-    deployment = parts.get("deployment", "coredns", "--namespace=kube-system")
-    status = deployment.get("status")
-    return isinstance(status, dict) and status.get("readyReplicas", 0) > 0
+    answer = parts.get("/apis/apps/v1/namespaces/kube-system/deployments/coredns")
+    return answer is not None and json.loads(answer)["status"].get("readyReplicas", 0) > 0

@@ -96,8 +96,9 @@ class Node:
     def has_address(self, parts: Parts) -> bool:
         """Whether the kubelet has registered the node with its address."""
         self.processes.require("containerd", "kubelet")
-        node = parts.get("node", self.network.name)
-        return self.network.node_ip in json.dumps(node.get("status", {}))
+        node = parts.get(f"/api/v1/nodes/{self.network.name}")
+        addresses = json.loads(node)["status"].get("addresses", []) if node else []
+        return any(entry["address"] == self.network.node_ip for entry in addresses)
 
     def registry_answers(self) -> bool:
         """Whether an image can be pushed."""
