@@ -9,6 +9,7 @@ patches, deletions, events, requeue) and `status.yaml`. input.yaml:
     objects: […]                         # what the cache holds, the parent included
     live: […]                            # what only a live read finds, optional
     events: {<uid>: [{reason: …, message: …, type: Warning}]}   # Kubernetes Events, optional
+    absent: [monitoring.coreos.com/v1 PodMonitor]               # kinds the cluster lacks, optional
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def is_kind(value: Object, kind: str) -> bool:
     """
     group = value["apiVersion"].rpartition("/")[0]
     if kind == "Deployment":
-        return value["kind"] == kind and group == contract.GROUP
+        return bool(value["kind"] == kind and group == contract.GROUP)
     return bool(kind in (value["kind"], f"{value['kind']}.{group}"))
 
 
@@ -83,6 +84,7 @@ class FakeReader:
 
     objects: Sequence[Object]
     events_by_uid: Mapping[str, Sequence[Object]] = field(default_factory=dict)
+    absent_kinds: frozenset[str] = frozenset()  # "monitoring.coreos.com/v1 PodMonitor"
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
         for item in self.objects:
@@ -99,6 +101,9 @@ class FakeReader:
 
     async def events(self, namespace: str, uid: str) -> Sequence[Object]:
         return self.events_by_uid.get(uid, [])
+
+    async def serves(self, api_version: str, kind: str) -> bool:
+        return f"{api_version} {kind}" not in self.absent_kinds
 
     async def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
         return ""
@@ -128,19 +133,31 @@ def cases(kind: str) -> list[Path]:
 def plan_case(kind: Kind[Any], folder: Path, prometheus: Any = None, http: Any = None) -> Plan:
     """What the kind plans for the case in this folder."""
     given = yaml.safe_load((folder / "input.yaml").read_text())
-    objects = given["objects"]
-    view = FakeView(objects)
-    parent = view.get(**given["parent"])
+    parent = FakeView(given["objects"]).get(**given["parent"])
     assert parent is not None, f"{folder}/input.yaml: the parent is not among the objects"
     settings = Settings(**given.get("settings", {}))
-    reader = FakeReader([*objects, *given.get("live", [])], given.get("events", {}))
+    reader = FakeReader(
+        [*given["objects"], *given.get("live", [])],
+        given.get("events", {}),
+        frozenset(given.get("absent", [])),
+    )
     outside = FakeOutside(settings, reader, prometheus, http)
-    observed = asyncio.run(_observe(kind, parent, view, outside))
-    return kind.plan(observed, datetime.fromisoformat(given["now"]))
+    return tick(kind, parent, given["objects"], outside, datetime.fromisoformat(given["now"]))
 
 
-async def _observe(kind: Kind[Any], parent: Object, view: FakeView, outside: FakeOutside) -> Any:
-    return await kind.observe(parent, view, outside)
+def tick(
+    kind: Kind[Any],
+    parent: Object,
+    objects: Sequence[Object],
+    outside: FakeOutside,
+    now: datetime,
+) -> Plan:
+    """One pass of a kind over objects, without the engine."""
+
+    async def observe() -> Any:
+        return await kind.observe(parent, FakeView(objects), outside)
+
+    return kind.plan(asyncio.run(observe()), now)
 
 
 def check_case(kind: Kind[Any], folder: Path, prometheus: Any = None, http: Any = None) -> Plan:

@@ -16,6 +16,7 @@ from everloop import contract
 from everloop.api.conditions import is_true, timestamp
 from everloop.api.report import Report, from_config_map
 from everloop.api.trainingrun import TrainingRun
+from everloop.errors import InvalidSpec
 from everloop.manifests.trainingrun import (
     build_config,
     build_report,
@@ -36,7 +37,6 @@ from everloop.plans.trainingrun_attempt import (
 )
 from everloop.plans.trainingrun_status import (
     finished_status,
-    invalid_status,
     progress_status,
     transition_events,
 )
@@ -78,26 +78,24 @@ def plan(observed: Observed, now: datetime) -> Plan:
     before = observed.run.get("status")
     if is_true(before, contract.COMPLETE) or is_true(before, contract.FAILED):
         return Plan()  # somebody deleted its report; a finished run does not run again
-    problem = invalid(run)
-    if problem:
-        status = invalid_status(observed.run, run, problem, now)
-        return Plan(status=status, events=transition_events(before, status))
+    check(run)
     return _under_way(observed, run, now)
 
 
-def invalid(run: TrainingRun) -> str:
-    """What is wrong with the spec that the schema could not reject; empty if nothing."""
+def check(run: TrainingRun) -> None:
+    """Raises InvalidSpec for what the schema could not reject."""
     deployments = sorted({gate.deployment or "" for gate in champion_gates(run)})
     if len(deployments) > 1:
-        return (
+        raise InvalidSpec(
             f"gates compare with the champions of {' and '.join(deployments)}: "
             "a run can score one champion only, name one deployment"
         )
     names = container_names(run, compares=True)
     for step in run.spec.steps:
         if names.count(step.name) > 1:
-            return f"steps: the name {step.name} is taken by a container of ours, rename the step"
-    return ""
+            raise InvalidSpec(
+                f"steps: the name {step.name} is taken by a container of ours, rename the step"
+            )
 
 
 def _under_way(observed: Observed, run: TrainingRun, now: datetime) -> Plan:
@@ -245,14 +243,12 @@ def _progress(
     retrying: bool = False,
 ) -> Plan:
     """A plan with the status of a run that is not over."""
-    number = observed.attempts[-1].number if observed.attempts else 0
-    created = any(child.manifest["kind"] == "Job" for child in actions.children)
     status = progress_status(
         observed.run,
         run,
         stands,
         now,
-        attempt=number + created,
+        attempt=observed.attempts[-1].number if observed.attempts else 0,
         champion=parse_run_config(observed.run_config).get("champion"),
         retrying=retrying,
     )

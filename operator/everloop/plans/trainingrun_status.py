@@ -25,16 +25,6 @@ from everloop.plans.trainingrun_attempt import Standing
 Object = Mapping[str, Any]
 
 
-def invalid_status(raw: Object, run: TrainingRun, problem: str, now: datetime) -> dict[str, Any]:
-    """A spec that cannot work."""
-    reason = contract.REASON_INVALID_SPEC
-    conditions = [
-        condition(contract.READY, False, reason, problem),
-        condition(contract.STALLED, True, reason, problem),
-    ]
-    return _status(raw, run, now, conditions, phase="Invalid")
-
-
 def progress_status(
     raw: Object,
     run: TrainingRun,
@@ -45,7 +35,10 @@ def progress_status(
     champion: Mapping[str, Any] | None,
     retrying: bool = False,
 ) -> dict[str, Any]:
-    """A run that is not over: it waits, starts, runs, or is suspended."""
+    """A run that is not over: it waits, starts, runs, or is suspended.
+
+    `attempt` is the last one that was seen: what is only about to be made may yet be refused.
+    """
     if run.spec.suspend:
         message = "spec.suspend is true; set it to false to go on"
         conditions = [
@@ -56,7 +49,7 @@ def progress_status(
     else:
         reason, message = _reason(stands.reason or _word(stands)), stands.message
         if retrying:
-            message = f"attempt {attempt - 1} failed ({reason}), the next is made: {message}"
+            message = f"attempt {attempt} failed ({reason}), the next is made: {message}"
             reason = "Retrying"
         conditions = [
             condition(contract.READY, False, reason, message),
