@@ -84,16 +84,18 @@ class ReportChannel:
         async with Client(await load_configuration()) as own:
             await self._load(own)
 
-    async def serve(self, api: EngineApi, settings: Settings) -> None:
+    async def serve(self, api: EngineApi) -> None:
         """Serve until cancelled."""
         async with Client(await load_configuration()) as client:
             await self.prepare(client)
             runner = web.AppRunner(application(api, client), access_log=None)
             await runner.setup()
             try:
-                site = web.TCPSite(runner, port=settings.report_port, ssl_context=self._context)
+                site = web.TCPSite(
+                    runner, port=self._settings.report_port, ssl_context=self._context
+                )
                 await site.start()
-                log.info("reports: listening on port %d", settings.report_port)
+                log.info("reports: listening on port %d", self._settings.report_port)
                 while True:
                     await asyncio.sleep(CA_CHECK_SECONDS)
                     await self._renew(client)
