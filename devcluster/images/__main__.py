@@ -17,8 +17,8 @@ def main(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("build", "build images that are not there yet"),
-        ("push", "build, then push to the registry of a dev cluster"),
-        ("info", "print references of the images in a dev cluster's registry, as JSON"),
+        ("push", "build, push to the registry of a dev cluster, and print the references as JSON"),
+        ("info", "print the references that a push would have now, as JSON"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("image", nargs="*", choices=[[], *INPUTS], help=", ".join(INPUTS))
@@ -33,10 +33,8 @@ def main(arguments: list[str]) -> int:
         info = read_info(options.name)
         if info is None:
             raise UserError(f"no dev cluster '{options.name}': make cluster-up NAME={options.name}")
-        if options.command == "push":
-            push(info["registry"], images)
-        else:
-            print(json.dumps(references(info["registry"], images), indent=2))
+        find = push if options.command == "push" else references
+        print(json.dumps(find(info["registry"], images), indent=2))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
