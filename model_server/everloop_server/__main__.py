@@ -34,9 +34,10 @@ MESSAGE_BYTES = 1200  # of a termination message; Kubernetes cuts it
 def main() -> int:
     """Serve until SIGTERM; the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("mlserver").propagate = False  # it has a handler of its own
     try:
         config = Config.from_environment(os.environ)
-        with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        with tempfile.TemporaryDirectory(prefix="model-", dir=config.folder) as folder:
             run(config, Path(folder))
     except ServerError as error:
         log.error("%s: %s", error.reason, error)

@@ -33,6 +33,7 @@ class Config:
     http_port: int = contract.SERVER_HTTP_PORT
     metrics_port: int = contract.SERVER_METRICS_PORT
     drain_seconds: float = DEFAULT_DRAIN_SECONDS
+    folder: str | None = None  # where there is room for the model; else the temporary folder
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Config:
@@ -64,6 +65,7 @@ class Config:
             http_port=int(_number(environment, ENV_HTTP_PORT, contract.SERVER_HTTP_PORT)),
             metrics_port=int(_number(environment, ENV_METRICS_PORT, contract.SERVER_METRICS_PORT)),
             drain_seconds=_number(environment, ENV_DRAIN_SECONDS, DEFAULT_DRAIN_SECONDS),
+            folder=environment.get(contract.ENV_MODEL_DIR) or None,
         )
 
 

@@ -74,7 +74,7 @@ class Gate:
             elif not self.ready:
                 await self._reply(watch, 503, {"error": "the model is not loaded yet"})
             else:
-                await self._inner(scope, receive, self._closing(watch))
+                await self._inner(_as_json(scope), receive, self._closing(watch))
         finally:
             OUTCOME.reset(token)
             self._metrics.requests.inc()
@@ -106,6 +106,12 @@ class Gate:
         start = {"type": "http.response.start", "status": status, "headers": headers}
         await self._closing(send)(start)
         await send({"type": "http.response.body", "body": body})
+
+
+def _as_json(scope: Scope) -> Scope:
+    """V2 over REST is JSON whatever the client calls it; `curl -d` calls it a form."""
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
 
 
 def _content_length(scope: Scope) -> int:

@@ -15,16 +15,8 @@ import joblib
 import numpy as np
 import pandas as pd
 import sklearn
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.tree import DecisionTreeClassifier
 
 from everloop.contract import PREDICT, PREDICT_PROBA
 from everloop_server.errors import ModelNotLoadableError
@@ -34,13 +26,16 @@ SKLEARN: Final = "sklearn"
 SKLEARN_FILE: Final = "model.joblib"
 # Classifiers whose predict is the class of the largest predict_proba. Not all are like that: an SVC
 # and a tuned threshold decide otherwise, so for any other class both methods are called.
-MOST_PROBABLE: Final = (
-    HistGradientBoostingClassifier,
-    GradientBoostingClassifier,
-    RandomForestClassifier,
-    ExtraTreesClassifier,
-    DecisionTreeClassifier,
-    LogisticRegression,
+# By name, since importing them all takes a second that most models do not need.
+MOST_PROBABLE: Final = frozenset(
+    {
+        "DecisionTreeClassifier",
+        "ExtraTreesClassifier",
+        "GradientBoostingClassifier",
+        "HistGradientBoostingClassifier",
+        "LogisticRegression",
+        "RandomForestClassifier",
+    }
 )
 
 Outputs = dict[str, Array]
@@ -127,7 +122,10 @@ class SklearnPredictor:
         )
         if self._classes is not None and (self._classes.ndim != 1 or self._classes.dtype == object):
             self._classes = _plain_classes(model.classes_)
-        self._most_probable = type(self._final) in MOST_PROBABLE
+        kind = type(self._final)
+        self._most_probable = (
+            kind.__module__.startswith("sklearn.") and kind.__name__ in MOST_PROBABLE
+        )
 
     @property
     def feature_names(self) -> list[str] | None:

@@ -16,6 +16,7 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -23,6 +24,8 @@ from prometheus_client.registry import Collector
 from everloop import contract
 from everloop_server.profile import Feature, Profile
 from everloop_server.signature import REASONS, Array
+
+disable_created_metrics()  # a second series for each, which no rule reads
 
 MALFORMED = "malformed"  # not JSON, or not a V2 request
 NOT_FOUND = "not_found"  # another model's name, or another version's

@@ -131,7 +131,7 @@ def check_profile(metrics: Metrics, signature: Signature | None) -> None:
 
 def _given(payload: InferenceRequest) -> list[Given]:
     return [
-        Given(item.name, item.datatype.value, item.shape, item.data.root) for item in payload.inputs
+        Given(item.name, str(item.datatype), item.shape, item.data.root) for item in payload.inputs
     ]
 
 

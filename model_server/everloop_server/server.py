@@ -142,6 +142,9 @@ async def _malformed(_request: Any, error: Exception) -> Response:
     details = error.errors() if isinstance(error, RequestValidationError) else []
     text = "the body is not a V2 inference request"
     if details:
-        where = ".".join(str(part) for part in details[0]["loc"] if part != "body")
-        text += f": {where + ': ' if where else ''}{details[0]['msg']}"
+        first = details[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        if first["type"] == "json_invalid":
+            where = f"at character {where}"
+        text += f": {where + ': ' if where else ''}{first['msg']}"
     return Response(status_code=400, content={"error": text})

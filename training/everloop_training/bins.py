@@ -72,7 +72,9 @@ def numeric_bins(name: str, column: pd.Series) -> Bins:
     edges = np.empty(0)
     if len(values):
         below, above = np.nextafter(values.min(), -np.inf), values.max()
-        edges = np.unique([below, *np.quantile(values, QUANTILES), above])
+        # values that occur, so that whole numbers have whole edges
+        deciles = np.quantile(values, QUANTILES, method="inverted_cdf")
+        edges = np.unique([below, *deciles, above])
     labels = (*(str(i) for i in range(len(edges) + 1)), BIN_MISSING)
     return Bins(name, labels, edges=edges)
 

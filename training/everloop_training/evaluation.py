@@ -25,7 +25,7 @@ from everloop_training.compare import (
 from everloop_training.errors import BAD_METRICS, BAD_OUTPUT, RunError
 from everloop_training.layout import Layout
 from everloop_training.runconfig import RunConfig
-from everloop_training.times import span, utc_index
+from everloop_training.timecolumn import span, utc_index
 
 MAX_METRICS: Final = 64
 MAX_INTERVALS: Final = 16

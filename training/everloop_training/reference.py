@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from everloop.contract import COLUMN_HELD_OUT, COLUMN_TIME, REFERENCE_NAME
 from everloop_training.errors import BAD_OUTPUT, RunError
 from everloop_training.profile import MIN_HELD_OUT_ROWS, build_profile
-from everloop_training.times import utc_index
+from everloop_training.timecolumn import utc_index
 
 log = logging.getLogger("everloop")
 DAYS_WANTED = 30  # windows of one day that show how much inputs move by themselves

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
-
-import pandas as pd
 
 
 def parse_time(text: str) -> datetime:
@@ -20,19 +17,3 @@ def in_utc(moment: datetime) -> datetime:
 def rfc3339(moment: datetime) -> str:
     """`2013-07-15T00:00:00Z`, with microseconds only where there are some."""
     return in_utc(moment).isoformat().replace("+00:00", "Z")
-
-
-def utc_index(values: Any) -> pd.DatetimeIndex:
-    """A column of times in UTC. Raises ValueError or TypeError for what is no time."""
-    return pd.DatetimeIndex(pd.to_datetime(values, utc=True)).as_unit("us")
-
-
-def span(times: pd.DatetimeIndex) -> dict[str, str] | None:
-    """First and last moment; None if there is none."""
-    known = times.dropna()
-    if len(known) == 0:
-        return None
-    return {
-        "start": rfc3339(known.min().to_pydatetime()),
-        "end": rfc3339(known.max().to_pydatetime()),
-    }
