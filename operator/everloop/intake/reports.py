@@ -64,13 +64,13 @@ class ReportChannel:
         self._settings = settings
         self._authorities: list[report_ca.Authority] = []
         self._leaf: report_ca.Leaf | None = None
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.minimum_version = ssl.TLSVersion.TLSv1_2
 
     @property
     def tls(self) -> ssl.SSLContext:
         """The server's certificate, renewed in place; the alert webhook listens with it, too."""
-        return self._context
+        return self.tls
 
     def ca_bundle(self) -> str:
         """What a new run's pods shall trust, PEM."""
@@ -92,7 +92,7 @@ class ReportChannel:
             await runner.setup()
             try:
                 site = web.TCPSite(
-                    runner, port=self._settings.report_port, ssl_context=self._context
+                    runner, port=self._settings.report_port, ssl_context=self.tls
                 )
                 await site.start()
                 log.info("reports: listening on port %d", self._settings.report_port)
@@ -123,7 +123,7 @@ class ReportChannel:
         self._authorities = found
         if self._leaf is None or self._leaf.ends - now < report_ca.LEAF_RENEWAL:
             self._leaf = report_ca.make_leaf(report_ca.signer(found, now), self._hosts(), now)
-            _install(self._context, self._leaf)
+            _install(self.tls, self._leaf)
 
     def _hosts(self) -> list[str]:
         service = f"{self._settings.service_name}.{self._settings.namespace}.svc"
@@ -224,13 +224,14 @@ def _bearer(request: web.Request) -> str:
 
 
 async def _sender(client: Client, caller: Caller, namespace: str, run: str) -> Sender:
-    """The chain pod → Job → run, read live; every link by uid. Raises RefusedError."""
+    """The chain pod → Job → run, read live, every link by uid. Raises RefusedError."""
     if caller.namespace != namespace:
         raise RefusedError(403, f"the token is of namespace {caller.namespace}, not of {namespace}")
     pod = await client.get("v1", "Pod", namespace, caller.pod)
     if pod is None or objects.uid(pod) != caller.pod_uid:
         raise RefusedError(403, f"pod {caller.pod} of the token is gone")
-    if pod["metadata"].get("deletionTimestamp") or pod["status"].get("phase") != "Running":
+    over = pod["status"].get("phase") in ("Succeeded", "Failed")  # Pending may be old news
+    if over or pod["metadata"].get("deletionTimestamp"):
         raise RefusedError(403, f"pod {caller.pod} has ended")
     owner = objects.controller(pod) or {}
     job = await client.get("batch/v1", "Job", namespace, str(owner.get("name", "")) or "-")

@@ -1,0 +1,349 @@
+"""The report channel: who may report, what is kept, what is answered. TLS and tokens are real."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from aiohttp import ClientSession, TCPConnector
+from aiohttp.test_utils import TestClient, TestServer
+from cryptography.hazmat.primitives.asymmetric import ec
+from runs import NAMESPACE, NOW, done, make_job, make_pod, make_report, make_run, running
+
+from everloop import contract, errors
+from everloop.api.report import from_config_map
+from everloop.handlers.kind import Key
+from everloop.intake import report_ca
+from everloop.intake.reports import LARGEST_REPORT, ReportChannel, application
+from everloop.settings import Settings
+
+Dict = dict[str, Any]
+ISSUER = "https://kubernetes.default.svc"
+KEY = ec.generate_private_key(ec.SECP256R1())
+OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
+RUN = make_run()
+JOB = make_job(RUN)
+POD = make_pod(JOB, done(), done(), running(), phase="Running")
+PATH = contract.REPORT_PATH.format(namespace=NAMESPACE, run="flights-1")
+
+
+@dataclass
+class FakeCluster:
+    """The part of cluster.client.Client that the channel uses."""
+
+    objects: dict[tuple[str, str], Dict] = field(default_factory=dict)
+    failure: errors.ApiError | None = None
+    reads: list[str] = field(default_factory=list)
+
+    def put(self, *items: Dict) -> None:
+        for item in items:
+            self.objects[item["kind"], item["metadata"]["name"]] = item
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Dict | None:
+        return self.objects.get((kind, name))
+
+    async def create(self, manifest: Mapping[str, Any]) -> Dict:
+        if self.failure is not None:
+            raise self.failure
+        key = manifest["kind"], manifest["metadata"]["name"]
+        if key in self.objects:
+            raise errors.AlreadyExists("taken", 409)
+        metadata = {**manifest["metadata"], "resourceVersion": "1", "uid": f"uid-{key[1]}"}
+        self.objects[key] = {**manifest, "metadata": metadata}
+        return self.objects[key]
+
+    async def patch(self, manifest: Mapping[str, Any], content_type: str, body: Dict) -> Dict:
+        live = self.objects[manifest["kind"], manifest["metadata"]["name"]]
+        if body["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
+            raise errors.Conflict("changed", 409)
+        live["data"] = {**live["data"], **body["data"]}
+        live["metadata"]["resourceVersion"] += "1"
+        return live
+
+    async def request(self, method: str, path: str, **_: Any) -> Dict:
+        self.reads.append(path)
+        if path == "/openid/v1/jwks":
+            public = jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
+            return {"keys": [{**public, "kid": "key-1", "use": "sig", "alg": "ES256"}]}
+        return {"issuer": ISSUER}
+
+
+@dataclass
+class FakeEngine:
+    leader: bool = True
+    woken: list[Key] = field(default_factory=list)
+    counted: list[str] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> FakeEngine:
+        return self
+
+    def increase(self, name: str, amount: int = 1) -> None:
+        self.counted.append(name)
+
+    def is_leader(self) -> bool:
+        return self.leader
+
+    def wake(self, key: Key) -> None:
+        self.woken.append(key)
+
+
+@dataclass
+class Channel:
+    cluster: FakeCluster
+    engine: FakeEngine
+    client: TestClient[Any, Any]
+
+    async def post(self, body: Any, token: str | None = None, path: str = PATH) -> tuple[int, Dict]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {make_token() if token is None else token}"}
+        async with self.client.post(path, data=data, headers=headers) as response:
+            return response.status, await response.json()
+
+    @property
+    def kept(self) -> Dict | None:
+        return self.cluster.objects.get(("ConfigMap", "flights-1-report"))
+
+
+def make_token(key: ec.EllipticCurvePrivateKey = KEY, kid: str = "key-1", **claims: Any) -> str:
+    base: Dict = {
+        "iss": ISSUER,
+        "aud": [contract.REPORT_AUDIENCE],
+        "exp": time.time() + 600,
+        "kubernetes.io": {
+            "namespace": NAMESPACE,
+            "pod": {"name": POD["metadata"]["name"], "uid": POD["metadata"]["uid"]},
+        },
+    }
+    return jwt.encode({**base, **claims}, key, algorithm="ES256", headers={"kid": kid})
+
+
+@pytest.fixture
+async def channel() -> AsyncIterator[Channel]:
+    cluster, engine = FakeCluster(), FakeEngine()
+    cluster.put(RUN, JOB, POD)
+    server = application(engine, cluster)  # type: ignore[arg-type]
+    async with TestClient(TestServer(server)) as client:
+        yield Channel(cluster, engine, client)
+
+
+async def test_a_report_is_kept_before_it_is_acknowledged(channel: Channel) -> None:
+    report = make_report(RUN)
+    assert await channel.post(report) == (200, {"acknowledged": True})
+    kept = channel.kept
+    assert kept is not None
+    assert kept["immutable"] is True
+    assert json.loads(kept["data"][contract.REPORT_KEY]) == report
+    assert from_config_map(kept) is not None
+    assert json.loads(kept["data"]["images.json"])["train"].startswith("registry/train@sha256:")
+    assert kept["metadata"]["ownerReferences"][0]["uid"] == RUN["metadata"]["uid"]
+    assert channel.engine.woken == [Key("TrainingRun", NAMESPACE, "flights-1")]
+
+
+async def test_the_same_report_again_is_fine_and_another_is_not(channel: Channel) -> None:
+    report = make_report(RUN)
+    await channel.post(report)
+    assert (await channel.post(json.dumps(report, indent=4).encode()))[0] == 200
+    status, answer = await channel.post({**report, "metrics": {"auc": "0.99"}})
+    assert (status, answer["error"]) == (409, "the run has ended with a different report")
+    kept = from_config_map(channel.kept)
+    assert kept is not None
+    assert kept.metrics == {"auc": "0.70"}
+
+
+async def test_a_name_that_is_taken_by_a_stranger_is_told(channel: Channel) -> None:
+    stranger = {"kind": "ConfigMap", "metadata": {"name": "flights-1-report", "uid": "x"}}
+    channel.cluster.put(stranger)
+    status, answer = await channel.post(make_report(RUN))
+    assert status == 409
+    assert "not of this run" in answer["error"]
+
+
+BOUND = {"namespace": NAMESPACE, "pod": {"name": POD["metadata"]["name"], "uid": "other"}}
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "text"),
+    [
+        ("", 401, "send the pod's projected token"),
+        ("nonsense", 401, "not valid"),
+        (make_token(aud=["https://kubernetes.default.svc"]), 401, "Audience"),
+        (make_token(exp=time.time() - 60), 401, "expired"),
+        (make_token(iss="https://elsewhere"), 401, "issuer"),
+        (make_token(OTHER_KEY), 401, "Signature"),
+        (make_token(OTHER_KEY, "key-2"), 401, "not signed by this cluster"),
+        (jwt.encode({"aud": [contract.REPORT_AUDIENCE]}, "", algorithm="none"), 401, "not"),
+        (make_token(**{"kubernetes.io": {"namespace": NAMESPACE}}), 401, "not bound to a pod"),
+        (make_token(**{"kubernetes.io": BOUND}), 403, "is gone"),
+        (make_token(**{"kubernetes.io": {**BOUND, "namespace": "x"}}), 403, "of namespace x"),
+    ],
+    ids=[
+        "none",
+        "nonsense",
+        "other audience",
+        "expired",
+        "other issuer",
+        "other key under a known name",
+        "unknown key",
+        "unsigned",
+        "no pod",
+        "a pod that is gone",
+        "another namespace",
+    ],
+)
+async def test_tokens_that_do_not_count(
+    channel: Channel, token: str, status: int, text: str
+) -> None:
+    found, answer = await channel.post(make_report(RUN), token)
+    assert found == status, answer
+    assert text in answer["error"]
+    assert channel.kept is None
+
+
+async def test_a_pod_of_another_run_may_not_report(channel: Channel) -> None:
+    other = make_run("flights-2")
+    channel.cluster.put(other)
+    path = contract.REPORT_PATH.format(namespace=NAMESPACE, run="flights-2")
+    status, answer = await channel.post(make_report(other), path=path)
+    assert (status, "not of a Job of TrainingRun flights-2" in answer["error"]) == (403, True)
+
+
+async def test_a_predecessor_of_the_same_name_may_not_report(channel: Channel) -> None:
+    channel.cluster.put({**RUN, "metadata": {**RUN["metadata"], "uid": "uid-new"}})
+    assert (await channel.post(make_report(RUN)))[0] == 403
+
+
+async def test_a_pod_that_is_no_jobs_may_not_report(channel: Channel) -> None:
+    channel.cluster.put({**POD, "metadata": {**POD["metadata"], "ownerReferences": []}})
+    assert (await channel.post(make_report(RUN)))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {**POD["metadata"], "deletionTimestamp": NOW}},
+        {"status": {**POD["status"], "phase": "Failed"}},
+    ],
+    ids=["being deleted", "ended"],
+)
+async def test_a_pod_that_is_over_may_not_report(channel: Channel, change: Dict) -> None:
+    channel.cluster.put({**POD, **change})
+    status, answer = await channel.post(make_report(RUN))
+    assert (status, "has ended" in answer["error"]) == (403, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        (b"\xff", 422, "not JSON"),
+        (b"[]", 422, "cannot be read"),
+        (make_report(RUN, schema=2), 422, "schema"),
+        (make_report(RUN, artifact=None), 422, "artifact"),
+        (make_report(RUN, metrics={"auc": "nan"}), 422, "metrics.auc"),
+        (make_report(RUN, finishedAt="2026-01-01 12:00"), 422, "finishedAt"),
+        (make_report(RUN, outcome="Failed"), 422, "failure"),
+        (make_report(RUN, attempt=2), 422, "attempt"),
+        (make_report(RUN, uid="other"), 403, "another run"),
+        (b"x" * (LARGEST_REPORT + 1), 413, "larger than"),
+    ],
+    ids=[
+        "not text",
+        "not an object",
+        "other schema",
+        "no artifact",
+        "not a number",
+        "not a time",
+        "no failure",
+        "other attempt",
+        "other uid",
+        "too large",
+    ],
+)
+async def test_reports_that_are_refused(
+    channel: Channel, body: Any, status: int, text: str
+) -> None:
+    found, answer = await channel.post(body)
+    assert found == status, answer
+    assert text in answer["error"]
+    assert channel.kept is None
+
+
+async def test_a_standby_sends_the_runner_on(channel: Channel) -> None:
+    channel.engine.leader = False
+    assert (await channel.post(make_report(RUN)))[0] == 503
+    assert channel.kept is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (errors.Transient("no answer"), 503),
+        (errors.Forbidden("exceeded quota", 403), 503),
+        (errors.Invalid("too long", 422), 422),
+        (errors.Terminating("namespace is being deleted", 403), 422),
+    ],
+    ids=str,
+)
+async def test_what_the_api_server_does_not_keep_is_not_acknowledged(
+    channel: Channel, failure: errors.ApiError, status: int
+) -> None:
+    channel.cluster.failure = failure
+    assert (await channel.post(make_report(RUN)))[0] == status
+    assert channel.engine.woken == []
+
+
+async def test_strangers_cannot_make_us_fetch_keys_all_the_time(channel: Channel) -> None:
+    for number in range(5):
+        await channel.post(make_report(RUN), make_token(OTHER_KEY, f"key-{number + 2}"))
+    assert channel.cluster.reads.count("/openid/v1/jwks") == 1
+
+
+# --- the CA -------------------------------------------------------------------------------------
+
+
+async def test_replicas_share_one_ca_and_runs_trust_the_server(tmp_path: Path) -> None:
+    cluster = FakeCluster()
+    first, second = ReportChannel(Settings()), ReportChannel(Settings())
+    await first.prepare(cluster)  # type: ignore[arg-type]
+    await second.prepare(cluster)  # type: ignore[arg-type]
+    assert first.ca_bundle() == second.ca_bundle()
+    server = TestServer(application(FakeEngine(), cluster), scheme="https")  # type: ignore[arg-type]
+    await server.start_server(ssl=second.tls)
+    trust = ssl.create_default_context(cadata=first.ca_bundle())
+    trust.verify_flags |= ssl.VERIFY_X509_STRICT
+    try:
+        async with (
+            ClientSession(connector=TCPConnector(ssl=trust)) as session,
+            session.post(
+                f"https://127.0.0.1:{server.port}{PATH}",
+                server_hostname="everloop.everloop-system.svc",
+            ) as response,
+        ):
+            assert response.status == 401
+    finally:
+        await server.close()
+
+
+def test_a_new_authority_is_trusted_a_year_before_it_signs() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    first = report_ca.make_authority(1, start)
+    assert report_ca.successor([first], start + timedelta(days=365 * 7)) is None
+    near = first.ends - 2 * report_ca.LONGEST_RUN + timedelta(days=1)
+    second = report_ca.successor([first], near)
+    assert second is not None
+    both = [first, second]
+    assert report_ca.signer(both, near) == first
+    assert report_ca.bundle(both, near) == first.certificate + second.certificate
+    later = first.ends - report_ca.LONGEST_RUN
+    assert report_ca.signer(both, later) == second
+    assert first.certificate in report_ca.bundle(both, later)
+    assert report_ca.bundle(both, first.ends) == second.certificate
+    assert report_ca.read({**report_ca.write(second), **report_ca.write(first)}) == both
