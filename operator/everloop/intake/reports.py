@@ -64,13 +64,13 @@ class ReportChannel:
         self._settings = settings
         self._authorities: list[report_ca.Authority] = []
         self._leaf: report_ca.Leaf | None = None
-        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
 
     @property
     def tls(self) -> ssl.SSLContext:
         """The server's certificate, renewed in place; the alert webhook listens with it, too."""
-        return self.tls
+        return self._context
 
     def ca_bundle(self) -> str:
         """What a new run's pods shall trust, PEM."""
@@ -92,7 +92,7 @@ class ReportChannel:
             await runner.setup()
             try:
                 site = web.TCPSite(
-                    runner, port=self._settings.report_port, ssl_context=self.tls
+                    runner, port=self._settings.report_port, ssl_context=self._context
                 )
                 await site.start()
                 log.info("reports: listening on port %d", self._settings.report_port)
@@ -123,7 +123,7 @@ class ReportChannel:
         self._authorities = found
         if self._leaf is None or self._leaf.ends - now < report_ca.LEAF_RENEWAL:
             self._leaf = report_ca.make_leaf(report_ca.signer(found, now), self._hosts(), now)
-            _install(self.tls, self._leaf)
+            _install(self._context, self._leaf)
 
     def _hosts(self) -> list[str]:
         service = f"{self._settings.service_name}.{self._settings.namespace}.svc"
