@@ -29,6 +29,17 @@ IMAGES = {
     "alertmanager": ("alertmanager", "/bin/alertmanager"),
     "seaweedfs": ("weed", "/bin/weed"),
 }
+# What is not installed (Thanos, agents) the operator does not look after; their CRDs are large.
+CRDS = (
+    "alertmanagerconfigs",
+    "alertmanagers",
+    "probes",
+    "prometheuses",
+    "scrapeconfigs",
+    "servicemonitors",
+    "podmonitors",
+    "prometheusrules",
+)
 WORKLOADS = {  # what has to be ready, after the objects that the operator makes them from
     "monitoring": ("deployment/prometheus-operator", "prometheus/main", "alertmanager/main"),
     "storage": ("deployment/seaweedfs",),
@@ -98,18 +109,17 @@ def push_images(registry: str, programs: dict[str, Path]) -> dict[str, str]:
 
 def install_crds(kubectl: Kubectl) -> None:
     """The Prometheus Operator's CRDs, unless they are there in our version."""
-    annotation = "operator.prometheus.io/version"
-    wanted = version_of("prometheus-operator")
-    files = sorted(binaries.prometheus_operator_crds().glob("*.yaml"))
-    there = [
-        crd["metadata"]["name"]
-        for crd in kubectl.get("crds")["items"]
-        if crd["metadata"].get("annotations", {}).get(annotation) == wanted
-    ]
-    if len([name for name in there if name.endswith(".monitoring.coreos.com")]) < len(files):
+    folder = binaries.prometheus_operator_crds()
+    files = [folder / f"monitoring.coreos.com_{kind}.yaml" for kind in CRDS]
+    # They are applied in order, so when the last is there all are.
+    last = f"{CRDS[-1]}.monitoring.coreos.com"
+    installed = kubectl(
+        "get", "crd", last, "--ignore-not-found", "-o", "jsonpath={.metadata.annotations}"
+    )
+    if f'"{version_of("prometheus-operator")}"' not in installed:
         kubectl.apply("\n---\n".join(file.read_text() for file in files))
-    ours = [f"crd/{kind}.monitoring.coreos.com" for kind in ("prometheuses", "alertmanagers")]
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", *ours)
+    names = [f"crd/{kind}.monitoring.coreos.com" for kind in CRDS]
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
 
 
 def create_secrets(kubectl: Kubectl) -> None:
