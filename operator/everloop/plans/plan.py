@@ -1,4 +1,4 @@
-"""What a plan says: the only language between the pure decisions and the code that carries them out.
+"""What a plan says: the one language between pure decisions and the code that carries them out.
 
 A plan function is `plan(observed, now) -> Plan`; it has no side effects and reads no clock. The
 engine applies the plan in this order: children, patches, deletions, status (one write, only if it
