@@ -1,0 +1,142 @@
+"""Deployment (mldep): what it observes. What follows from it is plans/deployment.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from everloop import contract
+from everloop.api.deployment import Deployment
+from everloop.api.modelversion import ModelVersion
+from everloop.handlers.deployment_reads import (
+    read_requested,
+    read_routers,
+    read_servers,
+)
+from everloop.handlers.kind import Kind, Object, Ref, Resource, View
+from everloop.handlers.outside import Outside
+from everloop.manifests.router import router_name
+from everloop.plans.analysis import Stratum, count
+from everloop.plans.deployment import plan
+from everloop.plans.deployment_modes import parse_time
+from everloop.plans.deployment_observed import Observed
+from everloop.plans.history import read_history
+from everloop.plans.rollout import Evidence
+from everloop.prometheus.client import PrometheusUnavailable
+from everloop.prometheus.rollout_queries import answers
+
+RESOURCE = Resource(contract.GROUP, contract.VERSION, "deployments", "Deployment")
+VERSIONS = Resource(contract.GROUP, contract.VERSION, "modelversions", "ModelVersion")
+SERVERS = Resource("apps", "v1", "deployments", "Deployment")
+HISTORY = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
+SERVICES = Resource("", "v1", "services", "Service")
+CONFIGS = Resource("", "v1", "configmaps", "ConfigMap")
+PODS = Resource("", "v1", "pods", "Pod")
+POD_MONITORS = Resource("monitoring.coreos.com", "v1", "podmonitors", "PodMonitor")
+
+
+def references(deployment: Object) -> Iterable[Ref]:
+    """All versions of its model, registered or not yet, and each that it lists."""
+    namespace, spec = deployment["metadata"]["namespace"], deployment["spec"]
+    yield Ref("ModelVersion", namespace, model=spec["modelName"])
+    for entry in spec.get("versions") or ():
+        yield Ref("ModelVersion", namespace, name=entry["modelVersion"])
+
+
+async def observe(item: Object, view: View, outside: Outside) -> Observed:
+    """Servers, routers and history from the cache; weights in force and counts from outside."""
+    deployment = Deployment.model_validate(item)
+    name, namespace = deployment.metadata.name, deployment.metadata.namespace
+    labels = {contract.LABEL_DEPLOYMENT: name}
+    pods = view.list("Pod", namespace, labels)
+    servers, services = view.children("Deployment", item), view.children("Service", item)
+    routers, evidence, scraped = await asyncio.gather(
+        read_routers(pods, outside.http),
+        _evidence(deployment, outside),
+        outside.kube.serves(POD_MONITORS.api_version, POD_MONITORS.kind),
+    )
+    return Observed(
+        deployment=deployment,
+        settings=outside.settings,
+        versions=_versions(deployment, view),
+        history=read_history(
+            view.list(
+                HISTORY.kind,
+                namespace,
+                {**labels, contract.LABEL_COMPONENT: contract.COMPONENT_HISTORY},
+            )
+        ),
+        servers=read_servers(servers, services, pods),
+        routers=routers,
+        requested=read_requested(view.get("ConfigMap", namespace, router_name(name)), item),
+        evidence=evidence,
+        scraped=scraped,
+        conditions=tuple((item.get("status") or {}).get("conditions") or ()),
+    )
+
+
+def _versions(deployment: Deployment, view: View) -> dict[str, ModelVersion]:
+    """Of its model, and those it lists: a wrong one must be seen to be refused."""
+    listed = {entry.model_version for entry in deployment.spec.versions or ()}
+    model = deployment.spec.model_name
+    return {
+        item["metadata"]["name"]: ModelVersion.model_validate(item)
+        for item in view.list("ModelVersion", deployment.metadata.namespace)
+        if item["spec"]["modelName"] == model or item["metadata"]["name"] in listed
+    }
+
+
+def _analysing(deployment: Deployment) -> bool:
+    """Whether the step under way is an analysis."""
+    step, rollout = deployment.status.step, deployment.spec.rollout
+    return (
+        rollout is not None
+        and step is not None
+        and step < len(rollout.steps)
+        and rollout.steps[step].analysis is not None
+    )
+
+
+async def _evidence(deployment: Deployment, outside: Outside) -> Evidence:
+    """What was answered since the analysis step under way began; nothing in any other step."""
+    status = deployment.status
+    if not _analysing(deployment):
+        return Evidence()
+    if outside.prometheus is None:
+        problem = "no Prometheus is configured (chart value prometheus.url), nothing can be judged"
+        return Evidence(problem=problem, lasting=True)
+    if status.step_started is None or status.challenger is None or status.champion is None:
+        return Evidence()
+    metadata = deployment.metadata
+    query = answers(
+        metadata.namespace,
+        metadata.name,
+        since=parse_time(status.step_started).timestamp(),
+        now=datetime.now(UTC).timestamp(),
+        scrape_seconds=outside.settings.scrape_interval_seconds,
+    )
+    if query is None:
+        return Evidence()
+    try:
+        samples = await outside.prometheus.query(query)
+    except PrometheusUnavailable as error:
+        return Evidence(problem=str(error))
+    found = {
+        (
+            sample.labels.get("envoy_cluster_name", ""),
+            sample.labels.get("envoy_response_code_class", ""),
+        ): sample.value
+        for sample in samples
+    }
+    return Evidence(Stratum(count(found, status.challenger), count(found, status.champion)))
+
+
+KIND = Kind(
+    resource=RESOURCE,
+    children=(SERVERS, SERVICES, CONFIGS, PODS, HISTORY, POD_MONITORS),
+    references=references,
+    observe=observe,
+    plan=plan,
+    watched_for=(VERSIONS,),
+)
