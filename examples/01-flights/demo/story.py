@@ -177,7 +177,7 @@ class Demo:
         self.caused.append(run["metadata"]["name"])
         self.timeline.event(
             f"run {run['metadata']['name']} because {why.get('signal')}: drift is "
-            f"{short(why.get('value'))} times its bound {short(why.get('bound'))}; "
+            f"{short(why.get('value'))} times its bound over two days; "
             f"most moved: {moved or 'not recorded'}"
         )
 
