@@ -12,6 +12,7 @@ from everloop.handlers.engine_run import Operator
 from everloop.handlers.kind import EngineApi
 from everloop.handlers.outside import Http, Outside
 from everloop.handlers.registry import KINDS
+from everloop.intake import alerts
 from everloop.intake.reports import ReportChannel
 from everloop.prometheus.client import Prometheus
 from everloop.settings import Settings
@@ -39,12 +40,15 @@ async def run(settings: Settings) -> int:
     async def serve_reports(api: EngineApi, _: Settings) -> None:
         await reports.serve(api)
 
+    async def serve_alerts(api: EngineApi, settings: Settings) -> None:
+        await alerts.serve(api, settings, reports.tls)
+
     try:
         return await Operator(
             KINDS,
             settings,
             outside=outside,
-            intakes=(serve_reports,),
+            intakes=(serve_reports, serve_alerts),
             before_leading=prepare,
         ).run()
     finally:

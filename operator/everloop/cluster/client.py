@@ -1,23 +1,17 @@
-"""Raw REST to the API server: JSON dicts in and out, one connection pool, errors translated.
-
-Credentials come from kubernetes_asyncio (in a pod the service account with its rotating token, else
-a kubeconfig); its models and its generated calls cost more than everything we do, so they stay out.
-"""
+"""Raw REST to the API server: JSON dicts in and out, one connection pool, errors translated."""
 
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes_asyncio import config as kubernetes_config
-from kubernetes_asyncio.client import Configuration
 
 from everloop import contract, errors
-from everloop.cluster import objects
+from everloop.cluster import credentials, objects
+from everloop.cluster.credentials import Configuration
 from everloop.cluster.discovery import Discovery
 
 Json = dict[str, Any]
@@ -30,12 +24,7 @@ PAGE = 500  # objects in one answer of a list
 
 async def load_configuration() -> Configuration:
     """The service account's in a pod, else the kubeconfig's current context."""
-    configuration = Configuration()
-    try:
-        kubernetes_config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
-    except kubernetes_config.ConfigException:
-        await kubernetes_config.load_kube_config(client_configuration=configuration)
-    return configuration
+    return credentials.load()
 
 
 class Client:
@@ -61,13 +50,7 @@ class Client:
         self.discovery = Discovery(self.request)
 
     async def __aenter__(self) -> Client:
-        configuration = self._configuration
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-        if configuration.cert_file:
-            context.load_cert_chain(configuration.cert_file, configuration.key_file)
-        if not configuration.verify_ssl:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+        context = self._configuration.ssl_context()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
@@ -122,13 +105,13 @@ class Client:
         assert self._session is not None, "the client is used outside its context"
         if method != "GET" and not self._may_write():
             raise errors.Transient(f"{method} {path}: this process does not hold the Lease")
-        url = f"{str(self._configuration.host).rstrip('/')}{path}"
+        url = f"{self._configuration.server}{path}"
         if parameters:
             url = f"{url}?{urlencode(parameters)}"
         headers = {}
-        token = await self._configuration.get_api_key_with_prefix("BearerToken")
+        token = self._configuration.token()
         if token:
-            headers["Authorization"] = token
+            headers["Authorization"] = f"Bearer {token}"
         data = None
         if body is not None:
             data = json.dumps(body, separators=(",", ":")).encode()

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from everloop import errors
+from everloop import contract, errors
 from everloop.cluster import objects
 from everloop.cluster.apply import marked_owner
 from everloop.cluster.cache import Cache, Change
@@ -180,12 +180,13 @@ class Engine:
 
 
 def watched(kinds: Sequence[Kind[Any]]) -> list[Watched]:
-    """What to watch for these kinds: parents whole, everything else by our label."""
-    whole = {kind.resource for kind in kinds} | {
-        resource for kind in kinds for resource in kind.watched_for
+    """What to watch for these kinds: our own kinds whole, everything else by our label."""
+    resources = {
+        resource
+        for kind in kinds
+        for resource in (kind.resource, *kind.children, *kind.watched_for)
     }
-    children = {resource for kind in kinds for resource in kind.children} - whole
     return [
-        *(Watched(item, labelled=False) for item in sorted(whole, key=str)),
-        *(Watched(item, labelled=True) for item in sorted(children, key=str)),
+        Watched(resource, labelled=not f".{resource.group}".endswith(f".{contract.GROUP}"))
+        for resource in sorted(resources, key=str)
     ]

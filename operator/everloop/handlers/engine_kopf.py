@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import kopf
 
-from everloop.cluster.client import load_configuration
+from everloop.cluster import credentials
 from everloop.handlers.engine_watches import Watches
 from everloop.settings import Settings
 
@@ -60,18 +61,14 @@ def configure(options: kopf.OperatorSettings) -> kopf.OperatorSettings:
     return options
 
 
-async def login(**_kwargs: Any) -> kopf.ConnectionInfo:
+async def login(**_kwargs: Any) -> kopf.AiohttpSession:
     """The same credentials as our own client's; asked again when the API server answers 401."""
-    found = await load_configuration()
-    header = await found.get_api_key_with_prefix("BearerToken") or ""
-    scheme, _, token = header.rpartition(" ")
-    return kopf.ConnectionInfo(
-        server=str(found.host),
-        ca_path=found.ssl_ca_cert,
-        insecure=not found.verify_ssl,
-        scheme=scheme or None,
-        token=token or None,
-        certificate_path=found.cert_file,
-        private_key_path=found.key_file,
+    found = credentials.load()
+    token = found.token()
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=found.ssl_context()),
+        headers={"User-Agent": "everloop-watch"}
+        | ({"Authorization": f"Bearer {token}"} if token else {}),
         trust_env=True,
     )
+    return kopf.AiohttpSession(server=found.server, aiohttp_session=session)

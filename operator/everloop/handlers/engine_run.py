@@ -134,12 +134,12 @@ class Operator:
             await asyncio.Event().wait()
 
     async def _intake(self, intake: Intake, engine: Engine) -> None:
+        """An intake that returns had nothing to do; one that fails begins again."""
         while True:
             try:
-                await intake(engine, self._settings)
-                logger.error("%s ended; beginning again", intake.__module__)
+                return await intake(engine, self._settings)
             except Exception:
-                logger.exception("%s failed; beginning again", intake.__module__)
+                logger.exception("an intake failed; it begins again")
                 self._metrics.increase("intake-failed")
             await asyncio.sleep(INTAKE_BACKOFF_SECONDS)
 

@@ -144,4 +144,4 @@ class Kind(Generic[Observed]):
     references: Callable[[Object], Iterable[Ref]]
     observe: Callable[[Object, View, Any], Awaitable[Observed]]
     plan: Callable[[Observed, datetime], Plan]
-    watched_for: tuple[Resource, ...] = field(default=())  # parents of other kinds that are read
+    watched_for: tuple[Resource, ...] = field(default=())  # read, made by others of ours
