@@ -62,14 +62,7 @@ def route_table(live: Sequence[str], weights: Mapping[str, int]) -> Dict:
             _refusal({"path_separated_prefix": path}, 404, f"{path} is not served here")
             for path in ADMIN_PATHS
         ),
-        *(
-            {
-                "match": {"prefix": "/", "headers": [_header(PIN_HEADER, version)]},
-                "route": {"cluster": version, **_patience()},
-                "response_headers_to_add": [_answered_by(version)],
-            }
-            for version in live
-        ),
+        *(_pinned(version) for version in live),
         _refusal(
             {"prefix": "/", "headers": [{"name": PIN_HEADER, "present_match": True}]},
             404,
@@ -83,6 +76,15 @@ def route_table(live: Sequence[str], weights: Mapping[str, int]) -> Dict:
         # A version that is being added may be routed to before its cluster is there.
         "validate_clusters": False,
         "virtual_hosts": [{"name": ROUTE_TABLE, "domains": ["*"], "routes": routes}],
+    }
+
+
+def _pinned(version: str) -> Dict:
+    """The route of who asks for this version."""
+    return {
+        "match": {"prefix": "/", "headers": [_header(PIN_HEADER, version)]},
+        "route": {"cluster": version, **_patience()},
+        "response_headers_to_add": [_answered_by(version)],
     }
 
 
