@@ -1,0 +1,164 @@
+"""The chart on a real API server: installs, upgrades, uninstalls without taking users' objects."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from devcluster import binaries
+from kube import Answered, Kube, ref
+
+from everloop import contract
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "everloop"
+
+
+def helm(*arguments: str, kubeconfig: Path | None = None) -> str:
+    """Run helm; AssertionError with its words when it fails."""
+    command = [str(binaries.find("helm")["helm"]), *arguments]
+    if kubeconfig is not None:
+        command += ["--kubeconfig", str(kubeconfig)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rendered(*arguments: str) -> list[dict[str, Any]]:
+    """The chart's objects."""
+    text = helm("template", "everloop", str(CHART), "-n", "everloop-system", *arguments)
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
+def find(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = (o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name)
+    return found
+
+
+def test_lint() -> None:
+    helm("lint", "--strict", str(CHART))
+
+
+def test_the_operator_may_read_no_secret_of_users() -> None:
+    for item in rendered():
+        if item["kind"] == "ClusterRole":
+            for rule in item["rules"]:
+                assert "secrets" not in rule["resources"]
+                assert "*" not in rule["resources"] + rule["verbs"] + rule["apiGroups"]
+
+
+def test_namespaced_installs_have_no_cluster_wide_right() -> None:
+    objects = rendered("--set", "watchNamespaces={team-a,team-b}")
+    bindings = [item for item in objects if item["kind"] == "ClusterRoleBinding"]
+    roles = [item["metadata"]["namespace"] for item in objects if item["kind"] == "Role"]
+    assert bindings == []
+    assert roles == ["team-a", "team-b", "everloop-system"]
+
+
+def test_the_operators_pod_passes_pod_security_restricted() -> None:
+    pod = find(rendered(), "Deployment", "everloop")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_settings_reach_the_operator() -> None:
+    objects = rendered(
+        *("--set", "image.registry=mirror.example/", "--set", "prometheus.scrapeInterval=1m30s"),
+        *("--set", "prometheus.labels.release=kps", "--set", "clock.speedup=60"),
+        *("--set", "webhook.existingSecret=hook", "--set", "caBundle.configMap=ours"),
+    )
+    (container,) = find(objects, "Deployment", "everloop")["spec"]["template"]["spec"]["containers"]
+    env = {item["name"]: item.get("value") for item in container["env"]}
+    assert container["image"].startswith("mirror.example/everloop/operator:")
+    assert env["EVERLOOP_ROUTER_IMAGE"].startswith("mirror.example/envoyproxy/envoy:")
+    assert env["EVERLOOP_SCRAPE_INTERVAL_SECONDS"] == "90"
+    assert json.loads(env["EVERLOOP_RULE_LABELS"] or "") == {"release": "kps"}
+    assert env["EVERLOOP_CLOCK_SPEEDUP"] == "60"
+    assert env["EVERLOOP_CA_BUNDLE_CONFIG_MAP"] == "ours"
+    assert env["EVERLOOP_WEBHOOK_TOKEN_FILE"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["replicas=many", "nonsense=1", "prometheus.scrapeInterval=soon", "image.pullPolicy=No"],
+)
+def test_a_wrong_value_is_refused(setting: str) -> None:
+    with pytest.raises(AssertionError, match=r"schema|specification"):
+        rendered("--set", setting)
+
+
+def test_uninstall_leaves_objects_and_another_release_takes_over(tmp_path: Path) -> None:
+    from devcluster.control_plane_only import ControlPlane
+
+    plane = ControlPlane("test-chart")
+    plane.start()
+    try:
+        kube = Kube(plane.kubeconfig)
+        _life_of_a_release(kube, plane.kubeconfig, tmp_path)
+    finally:
+        plane.stop()
+
+
+def _life_of_a_release(kube: Kube, kubeconfig: Path, folder: Path) -> None:
+    kube.namespace("everloop-system")
+    helm("install", "first", str(CHART), "-n", "everloop-system", kubeconfig=kubeconfig)
+    monitor = {
+        **ref(contract.API_VERSION, "Monitor", "default", "watch"),
+        "spec": {"deployment": "flights", "errors": {}},
+    }
+    _created(kube, monitor)
+
+    earlier = _chart_of_an_earlier_commit(folder)
+    helm("upgrade", "first", str(earlier), "-n", "everloop-system", kubeconfig=kubeconfig)
+    helm("upgrade", "first", str(CHART), "-n", "everloop-system", kubeconfig=kubeconfig)
+    assert kube.get(monitor)
+
+    helm("uninstall", "first", "-n", "everloop-system", kubeconfig=kubeconfig)
+    assert kube.get(monitor), "uninstall took a user's object"
+    for arguments in (["--take-ownership"], ["--set", "crds.enabled=false"]):
+        helm(
+            *("install", "second", str(CHART), "-n", "everloop-system"),
+            *arguments,
+            kubeconfig=kubeconfig,
+        )
+        assert kube.get(monitor)
+        helm("uninstall", "second", "-n", "everloop-system", kubeconfig=kubeconfig)
+
+
+def _created(kube: Kube, manifest: dict[str, Any]) -> None:
+    """Create an object of a kind whose CRD was just installed."""
+    from operator_process import eventually
+
+    def tried() -> bool:
+        try:
+            kube.create(manifest)
+        except Answered as answered:
+            if answered.status == 404:
+                return False
+            raise
+        return True
+
+    eventually(tried, 20, "the CRD is not served")
+
+
+def _chart_of_an_earlier_commit(folder: Path) -> Path:
+    """The chart before the last commit that changed it; today's if there is only one."""
+    log = ["git", "-C", str(ROOT), "log", "--format=%h", "--skip=1", "-1", "--", str(CHART)]
+    commit = subprocess.run(log, capture_output=True, text=True, check=True).stdout.strip()
+    archive = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", commit or "HEAD", "charts/everloop"],
+        capture_output=True,
+        check=True,
+    )
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return folder / "charts" / "everloop"
