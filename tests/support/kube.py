@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ Json = dict[str, Any]
 PLURALS = {"ConfigMap": "configmaps", "Endpoints": "endpoints"}
 
 
-class Answered(Exception):
+class Answered(Exception):  # noqa: N818 (what happened)
     """The API server said no."""
 
     def __init__(self, status: int, body: str) -> None:
@@ -83,6 +84,11 @@ class Kube:
         """Create a namespace; the name."""
         self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         return name
+
+
+def dns_label(test: str) -> str:
+    """A test's name as the name of an object or a namespace."""
+    return re.sub("[^a-z0-9]+", "-", test.removeprefix("test_").lower())[:40].strip("-")
 
 
 def ref(api_version: str, kind: str, namespace: str, name: str) -> Json:

@@ -163,7 +163,7 @@ class Writes:
         self._offset = audit_log.stat().st_size if audit_log.exists() else 0
 
     def seen(self) -> list[tuple[str, str, str]]:
-        """(verb, resource[/subresource], name) of each write since this was made, but the Lease's."""
+        """(verb, resource[/subresource], name) of each write since this was made, but of leases."""
         found = []
         with self._file.open("rb") as file:
             file.seek(self._offset)

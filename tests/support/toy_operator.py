@@ -1,20 +1,21 @@
-"""The operator process with the toy kind instead of ours: `python tests/support/toy_operator.py`."""
+"""The operator process with the toy kind instead of ours."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 
+from toy import TOY
+
 from everloop.__main__ import configure_logging
 from everloop.handlers.engine_run import Operator
 from everloop.settings import Settings
-from toy import TOY
 
 
 def main() -> None:
     settings = Settings.from_environment()
     configure_logging(settings.log_level)
-    sys.exit(asyncio.run(Operator((TOY,), settings, outside=lambda engine: None).run()))
+    sys.exit(asyncio.run(Operator((TOY,), settings, outside=lambda _: None).run()))
 
 
 if __name__ == "__main__":

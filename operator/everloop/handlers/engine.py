@@ -160,7 +160,8 @@ class Engine:
             parent = self._parent_of(live)
             if parent is None:
                 return False
-            self._learn(live)
+            # What the cache has stays until the label or owner is back: a plan in between would
+            # take the object for deleted.
             if self._leading:
                 await self._reconciler.applier.restore(live, parent)
         except errors.ApiError as error:

@@ -126,17 +126,19 @@ class Watches:
                 if not (_marked(live) and await self._lost(live)):
                     self._tell(self._cache.remove(live))
                 return
-            change = self._cache.put(live)
-            if change is not None:
-                self._tell(change)
-                if _disowned(change):
-                    await self._lost(live)
+            if _disowned(self._known(name, live), live) and await self._lost(live):
+                return
+            self._tell(self._cache.put(live))
 
         return on_event
 
+    def _known(self, name: str, live: Object) -> Object | None:
+        meta = objects.metadata(live)
+        return self._cache.get(name, str(meta.get("namespace") or ""), meta["name"])
+
     def _begun(self, name: str, live: Object) -> None:
         """A listed object: kopf has begun this watch (anew if we know more than the first list)."""
-        known = self._cache.get(name, live["metadata"].get("namespace", ""), objects.metadata(live)["name"])  # fmt: skip  # noqa: E501
+        known = self._known(name, live)
         if name in self._listed and known is not None:
             self._due[name].set()
 
@@ -206,9 +208,8 @@ def _marked(live: Object) -> bool:
     return contract.ANNOTATION_APPLIED in annotations and not meta.get("deletionTimestamp")
 
 
-def _disowned(change: Change) -> bool:
+def _disowned(before: Object | None, after: Object) -> bool:
     """Whether a hand removed our owner reference."""
-    before, after = change.before, change.after
-    if before is None or after is None or objects.uid(before) != objects.uid(after):
+    if before is None or objects.uid(before) != objects.uid(after):
         return False
     return objects.controller(before) is not None and objects.controller(after) is None

@@ -1,0 +1,117 @@
+"""An API server for the tier: etcd, kube-apiserver, controller-manager, no kubelet.
+
+Every operator under test is a process of its own that watches only its test's namespace, so tests
+do not meet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from devcluster import binaries
+from devcluster.control_plane_only import ControlPlane
+from kube import Kube, dns_label
+from operator_process import EVERLOOP, TOY, OperatorProcess, eventually
+from toy import CRD
+
+ROOT = Path(__file__).parents[2]
+Start = Callable[..., OperatorProcess]
+
+
+def install_crds(kube: Kube) -> None:
+    """Ours, the toy's, and the two of the Prometheus Operator that we write."""
+    files = sorted((ROOT / "crds").glob("*.yaml"))
+    monitoring = binaries.prometheus_operator_crds()
+    files += sorted(monitoring.glob("*prometheusrules.yaml"))
+    files += sorted(monitoring.glob("*podmonitors.yaml"))
+    crds = [CRD, *(yaml.safe_load(file.read_text()) for file in files)]
+    for crd in crds:
+        kube.apply(crd, "tests")
+
+    def established() -> bool:
+        for crd in crds:
+            conditions = (kube.get(crd) or {}).get("status", {}).get("conditions", [])
+            assert any(
+                item["type"] == "Established" and item["status"] == "True" for item in conditions
+            ), crd["metadata"]["name"]
+        return True
+
+    eventually(established, 20, "the CRDs are not established")
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """The API server that most tests share."""
+    audit = tmp_path_factory.mktemp("audit") / "audit.log"
+    plane = ControlPlane(f"api-{os.getpid()}", audit_log=audit)
+    plane.start()
+    try:
+        install_crds(Kube(plane.kubeconfig))
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture(scope="session")
+def kube(plane: ControlPlane) -> Kube:
+    """The administrator of the shared API server."""
+    return Kube(plane.kubeconfig)
+
+
+@pytest.fixture
+def namespace(kube: Kube, request: pytest.FixtureRequest) -> str:
+    """A namespace of the test's own."""
+    return kube.namespace(dns_label(request.node.name))
+
+
+@pytest.fixture
+def start(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Start]:
+    """Start operators for the test's namespace; they are stopped when the test ends."""
+    running: list[OperatorProcess] = []
+
+    def begin(command: list[str] = TOY, identity: str = "replica-1", **settings: Any) -> Any:
+        operator = OperatorProcess(
+            plane.kubeconfig,
+            tmp_path / f"{identity}.log",
+            command=command,
+            identity=identity,
+            **{"namespace": namespace, "watch_namespaces": namespace} | settings,
+        )
+        operator.start()
+        running.append(operator)
+        return operator
+
+    yield begin
+    for operator in running:
+        operator.stop()
+
+
+@pytest.fixture(scope="module")
+def toys(
+    plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[OperatorProcess, str]]:
+    """A running toy operator and its namespace, for tests that do not stop it."""
+    namespace = kube.namespace("toys")
+    log = tmp_path_factory.mktemp("toys") / "operator.log"
+    settings = {"namespace": namespace, "watch_namespaces": namespace}
+    with OperatorProcess(plane.kubeconfig, log, command=TOY, **settings) as operator:
+        operator.wait_leading()
+        yield operator, namespace
+
+
+@pytest.fixture(scope="module")
+def everloop(
+    plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[OperatorProcess, str]]:
+    """The operator with our own kinds, and its namespace."""
+    namespace = kube.namespace("everloop")
+    log = tmp_path_factory.mktemp("everloop") / "operator.log"
+    settings = {"namespace": namespace, "watch_namespaces": namespace}
+    with OperatorProcess(plane.kubeconfig, log, command=EVERLOOP, **settings) as operator:
+        operator.wait_leading()
+        yield operator, namespace
