@@ -38,6 +38,8 @@ async def run(
         registry=registry,
         settings=options,
         standalone=True,  # peering is no leader election (kopf#734): see cluster/lease.py
+        # else kopf looks up the user's name, which no container has (the type is not exported)
+        identity=settings.pod_uid,  # type: ignore[arg-type]
         clusterwide=not settings.watch_namespaces,
         namespaces=settings.watch_namespaces,
         stop_flag=stop,
