@@ -54,7 +54,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
-            headers={"Accept": "application/json", "User-Agent": contract.FIELD_MANAGER},
+            headers={"Accept": "application/json, */*;q=0.5", "User-Agent": contract.FIELD_MANAGER},
             trust_env=True,
         )
         return self
