@@ -158,6 +158,7 @@ FAILED: Final = "Failed"
 ELIGIBLE: Final = "Eligible"  # ModelVersion: its gates hold, it may be rolled out
 MONITORABLE: Final = "Monitorable"  # ModelVersion: it has a profile, so drift can be measured
 RULES_LOADED: Final = "RulesLoaded"  # Monitor: Prometheus evaluates its rules
+RETENTION_SUFFICIENT: Final = "RetentionSufficient"  # Monitor: Prometheus keeps two windows
 TARGETS_UP: Final = "TargetsUp"  # Monitor: Prometheus scrapes its servers
 
 # --- finalizers -----------------------------------------------------------------------------------

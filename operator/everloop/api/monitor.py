@@ -120,7 +120,10 @@ class MonitorSpec(Model):
     deployment: Name40 = Field(description="The Deployment (mldep).")
     window: Duration = Field(default="1d", description="Drift is measured over this long.")
     min_samples: int = Field(
-        default=500, ge=1, le=10**9, description="Requests in a window before any verdict."
+        default=500,
+        ge=1,
+        le=10**9,
+        description="Requests in a window before any verdict; for errors 1/rate answers if that is less.",
     )
     inputs: InputDrift | None = Field(default=None, description="Drift of inputs.")
     outputs: OutputDrift | None = Field(default=None, description="Drift of outputs.")
@@ -164,7 +167,11 @@ class SignalStatus(Model):
     )
     bound: Number | None = Field(default=None, description="What it was held against.")
     samples: int | None = Field(default=None, description="Requests in the window.")
-    top: list[str] | None = Field(default=None, max_length=8, description="Inputs that moved most.")
+    top: list[str] | None = Field(
+        default=None,
+        max_length=8,
+        description="Columns that moved most, each with its PSI over its bound.",
+    )
     since: Time | None = Field(default=None, description="When the state changed.")
 
 
@@ -198,7 +205,7 @@ class MonitorStatus(Model):
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=16,
-        description="Ready, RulesLoaded, TargetsUp, Reconciling, Stalled, Suspended.",
+        description="Ready, RulesLoaded, TargetsUp, RetentionSufficient, Monitorable, Reconciling, Stalled, Suspended.",
     )
     champion: str | None = Field(
         default=None, max_length=63, description="The version that is watched."

@@ -18,7 +18,6 @@ from everloop.manifests.rules_clock import RulesClock
 from everloop.plans.monitor_observed import Observed
 
 UNAVAILABLE = "PrometheusUnavailable"
-RETENTION = "RetentionSufficient"
 LONGEST_RETRY_SECONDS = 60.0
 
 
@@ -161,9 +160,9 @@ def _retention(observed: Observed) -> Condition | None:
         return None
     needed = 2 * RulesClock.of(spec, observed.settings).window
     if watch.retention >= needed:
-        return condition(RETENTION, True, "Sufficient")
+        return condition(contract.RETENTION_SUFFICIENT, True, "Sufficient")
     return condition(
-        RETENTION,
+        contract.RETENTION_SUFFICIENT,
         False,
         "RetentionTooShort",
         f"Prometheus keeps {watch.retention:g}s and drift over {spec.window} compares"
