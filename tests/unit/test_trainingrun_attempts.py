@@ -70,7 +70,7 @@ FAILURES: dict[str, tuple[Standing, str, str, tuple[str, ...]]] = {
         with_pod(shim_failed(1, "data train: there is nothing at s3://x/", "DataMissing")),
         "everloop-fetch",
         "DataMissing",
-        ("there is nothing at s3://x/",),
+        ("step everloop-fetch: data train: there is nothing at s3://x/",),
     ),
     "no model written": (
         with_pod(
@@ -205,7 +205,10 @@ STARTS: dict[str, tuple[Standing, str, str, str]] = {
         'serviceaccount "y"',
     ),
     "image missing": (
-        with_pod(FETCHED, waiting("ErrImagePull", "failed to pull: not found")),
+        with_pod(
+            FETCHED,
+            waiting("ErrImagePull", "rpc error: code = NotFound desc = failed to pull: not found"),
+        ),
         "train",
         "ImagePullBackOff",
         "step train: failed to pull: not found; push the image",
@@ -228,6 +231,16 @@ STARTS: dict[str, tuple[Standing, str, str, str]] = {
         "everloop-fetch",
         "FailedMount",
         'step everloop-fetch: configmap "code" not found',
+    ),
+    "image missing, seen in events before the container says so": (
+        stand(
+            make_job(RUN),
+            make_pod(make_job(RUN), FETCHED, waiting("PodInitializing")),
+            pod_events=[event("Failed", "Error: ErrImagePull"), event("BackOff", "Back-off")],
+        ),
+        "train",
+        "",
+        "",
     ),
     "no node": (
         with_pod(

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from everloop import contract
+
 Object = Mapping[str, Any]
 
 State = Literal["Suspended", "Starting", "Running", "Succeeded", "Failed"]
 
 # A waiting container with one of these is on its way.
 ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")
+# What these events say, the waiting container says better.
+OF_CONTAINERS = ("Failed", "BackOff", "InspectFailed")
 # These can't get better, however long one waits.
 HOPELESS = ("InvalidImageName",)
 # The kubelet alternates between these two: one reason, so that status does not flap.
@@ -142,8 +146,10 @@ def _container_failure(job: Object, step: str, ended: Mapping[str, Any]) -> Stan
         message = f"was killed (exit code {code})"
     else:
         message = f"exited with code {code}"
-    standing = _failed(step, reason, f"step {step} {message}")
     lines = str(said.get("lastLines") or "").strip()
+    if step in (contract.CONTAINER_FETCH, contract.CONTAINER_PACKAGE) and "reason" in said:
+        return Standing("Failed", step, reason, f"step {step}: {lines}")  # ours explain themselves
+    standing = _failed(step, reason, f"step {step} {message}")
     if not lines:
         return standing
     return Standing("Failed", step, reason, f"{standing.message}; last lines:\n{lines}")
@@ -221,7 +227,11 @@ def _waiting(
 ) -> Standing:
     reason = str(waiting.get("reason") or "")
     if reason in ON_ITS_WAY:
-        warnings = [event for event in attempt.pod_events if event.get("type") == "Warning"]
+        warnings = [
+            event
+            for event in attempt.pod_events
+            if event.get("type") == "Warning" and event.get("reason") not in OF_CONTAINERS
+        ]
         if warnings:
             last = warnings[-1]
             return _starting(step, str(last.get("reason")), str(last.get("message")), since)
@@ -229,6 +239,7 @@ def _waiting(
     reason = SAME_REASON.get(reason, reason)
     text = str(waiting.get("message") or reason)
     text = re.sub(r'^Back-off pulling image "[^"]*": (ErrImagePull: )?', "", text)
+    text = re.sub(r"^rpc error: code = \w+ desc = ", "", text)
     if reason in HOPELESS:
         return _failed(step, reason, _about(step, text))
     return _starting(step, reason, text, since)
