@@ -49,6 +49,11 @@ class ControlPlane:
         """The API server's URL."""
         return self._started().addresses.server
 
+    @property
+    def etcd(self) -> str:
+        """The URL of etcd, for tests of what happens beneath the API server."""
+        return f"http://127.0.0.1:{self._started().addresses.etcd_port}"
+
     def start(self) -> None:
         """Start everything and wait until the API server is ready."""
         packages.require(packages.CONTROL_PLANE)

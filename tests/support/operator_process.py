@@ -109,10 +109,29 @@ class OperatorProcess:
         self._process.wait()
         self._process = None
 
+    def pause(self) -> None:
+        """SIGSTOP: it lives, and sees and does nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT after `pause`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def exit_code(self) -> int | None:
         """None while it runs."""
         assert self._process is not None
         return self._process.poll()
+
+    def wait_exit(self, seconds: float) -> int:
+        """The exit code, once it has ended by itself."""
+
+        def ended() -> tuple[int] | None:
+            code = self.exit_code()
+            return None if code is None else (code,)
+
+        return eventually(ended, seconds, f"it goes on. {self.tail()}")[0]
 
     def wait_leading(self, seconds: float = 30) -> None:
         """Until this replica acts."""
