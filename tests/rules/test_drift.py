@@ -236,4 +236,4 @@ def test_promtool_accepts_the_rules(settings: Settings, deployment: str, tmp_pat
         absence={},
     )
     said = check_rules(rule_groups(monitor, "flights-v1", settings), tmp_path)
-    assert "38 rules found" in said
+    assert "39 rules found" in said

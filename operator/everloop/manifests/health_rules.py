@@ -22,20 +22,39 @@ from everloop.manifests.rules_common import (
 )
 from everloop.settings import Settings
 
+BY_CLASS = "everloop:answers_by_class:window"  # by class of HTTP status
 ANSWERS = "everloop:answers:window"
 ERROR_RATE = "everloop:error_rate:window"
 HEALTH_OVER = "everloop:health:over"  # 1 over the bound, 0 below it, absent without a verdict
 TARGETS_DOWN = "everloop:targets:down"  # of the champion and the routers; absent: there are none
 SEEN = "everloop:champion:seen"  # 1 once the champion's servers had been scraped
 
+# Envoy makes the series of a class with its first answer, which increase() cannot see: on a router
+# that was there when the window began, such a series counts from 0.
+BY_CLASS_WINDOW = """
+sum by (envoy_response_code_class) (
+  (
+    increase(envoy_cluster_upstream_rq_xx{<routed>}[<window>])
+    and envoy_cluster_upstream_rq_xx{<routed>} offset <window>
+  )
+  or
+  (
+    envoy_cluster_upstream_rq_xx{<routed>}
+    and on (namespace, pod) envoy_cluster_upstream_rq_xx{<routed>} offset <window>
+  )
+  or
+  increase(envoy_cluster_upstream_rq_xx{<routed>}[<window>])
+)
+"""
+
 ANSWERS_WINDOW = """
-sum(increase(envoy_cluster_upstream_rq_xx{<routed>}[<window>]))
+sum(everloop:answers_by_class:window{<own>})
 """
 
 # Too few answers: no rate, and so no verdict.
 ERROR_RATE_WINDOW = """
 (
-  sum(increase(envoy_cluster_upstream_rq_xx{<routed>, envoy_response_code_class="5"}[<window>]))
+  sum(everloop:answers_by_class:window{<own>, envoy_response_code_class="5"})
   or vector(0)
 )
 / scalar(everloop:answers:window{<own>})
@@ -85,13 +104,12 @@ def health_rules(monitor: Monitor, champion: str, settings: Settings) -> list[Ru
         rate = float(spec.errors.rate)
         window = promql(clock.errors_window)
         rules += [
-            record(ANSWERS, render(ANSWERS_WINDOW, routed=routed, window=window), own),
+            record(BY_CLASS, render(BY_CLASS_WINDOW, routed=routed, window=window), own),
+            record(ANSWERS, render(ANSWERS_WINDOW, own=series), own),
             record(
                 ERROR_RATE,
                 render(
                     ERROR_RATE_WINDOW,
-                    routed=routed,
-                    window=window,
                     own=series,
                     min_answers=min_answers(spec.min_samples, rate),
                 ),
