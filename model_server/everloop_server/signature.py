@@ -202,7 +202,10 @@ def _numbers(name: str, data: list[Any]) -> Array:
     if array.dtype.kind == "O" and all(
         value is None or type(value) in (int, float) for value in data
     ):
-        array = np.array(data, dtype=np.float64)
+        try:
+            array = np.array(data, dtype=np.float64)
+        except OverflowError as error:
+            raise InvalidInputError(VALUE, f"input {name!r} holds a number too large") from error
     if array.dtype.kind not in "iuf" or array.ndim != 1:
         raise InvalidInputError(VALUE, f"input {name!r} must hold numbers or null{_culprit(data)}")
     array = array.astype(np.float64, copy=False)
@@ -216,12 +219,14 @@ def _numbers(name: str, data: list[Any]) -> Array:
 def _integers(name: str, data: list[Any]) -> Array:
     """int64, or float64 with NaN where a value is null."""
     array = _array(data)
-    if array.dtype.kind in "iu" and array.ndim == 1:
+    if array.dtype.kind == "i" and array.ndim == 1:
         return array.astype(np.int64, copy=False)
     numbers = _numbers(name, data)
     known = numbers[~np.isnan(numbers)]
     if (known != np.trunc(known)).any():
         raise InvalidInputError(VALUE, f"input {name!r} must hold whole numbers or null")
+    if (np.abs(known) >= 2.0**63).any():
+        raise InvalidInputError(VALUE, f"input {name!r} holds a number too large for INT64")
     return numbers if len(known) < len(numbers) else numbers.astype(np.int64)
 
 
@@ -235,7 +240,7 @@ def _of_type(name: str, data: list[Any], kind: type, datatype: str) -> Array:
             raise InvalidInputError(
                 VALUE,
                 f"input {name!r} must hold {'text' if kind is str else 'true or false'} or null "
-                f"({datatype}){_culprit([value])}",
+                f"({datatype}), not {json.dumps(value)[:60]}",
             )
     if missing:
         data = [np.nan if value is None else value for value in data]
