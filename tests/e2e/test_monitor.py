@@ -1,0 +1,196 @@
+"""From a flip to the TrainingRun: errors and absence, `for: 0`, scrapes of a second."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+from e2e import Kube, Object, condition, is_true, until
+from tests.e2e.small_runs import TRAIN, make_run, python
+
+MOST_SECONDS = 5.0
+SERVERS = "everloop.dev/deployment=watched,everloop.dev/component=model-server"
+REQUEST = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [0.5]}]}
+
+
+class Client:
+    """Asks 20 times a second and remembers when it was first refused."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self.answered = 0
+        self.first_failure: float | None = None
+
+    def __enter__(self) -> Client:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _ask(self) -> None:
+        body = json.dumps(REQUEST).encode()
+        headers = {"Content-Type": "application/json"}
+        while not self._stop.wait(0.05):
+            request = urllib.request.Request(self._url, data=body, headers=headers)
+            try:
+                with urllib.request.urlopen(request, timeout=5):
+                    self.answered += 1
+            except urllib.error.HTTPError as error:
+                if error.code >= 500 and self.first_failure is None:
+                    self.first_failure = time.monotonic()
+            except OSError:
+                continue  # the way to the router, not its answer
+
+
+@pytest.fixture(scope="module")
+def watched(kube: Kube, namespace: str) -> Object:
+    """A Deployment that serves."""
+    kube.apply(make_run("watched", namespace, python(TRAIN)))
+    until(
+        "watched-v1 is registered",
+        lambda: is_true(kube.get("mltr", "watched", namespace), "Complete"),
+        180,
+    )
+    kube.apply(
+        {
+            "apiVersion": "everloop.dev/v1alpha1",
+            "kind": "Deployment",
+            "metadata": {"name": "watched", "namespace": namespace},
+            "spec": {
+                "modelName": "watched",
+                "versions": [{"modelVersion": "watched-v1", "weight": 100}],
+                "runtime": {"pod": {"envFrom": [{"secretRef": {"name": "s3-credentials"}}]}},
+            },
+        }
+    )
+    return until("watched serves", lambda: _serving(kube, namespace), 180)
+
+
+@pytest.mark.parametrize(
+    ("signal", "spec"),
+    [
+        ("ErrorsHigh", {"errors": {"rate": "0.1"}, "minSamples": 10}),
+        ("Absent", {"absence": {"for": "0s"}}),
+    ],
+    ids=["errors", "absence"],
+)
+def test_a_flip_leads_to_a_run_within_seconds(
+    kube: Kube, namespace: str, watched: Object, signal: str, spec: dict[str, Any]
+) -> None:
+    until("watched serves", lambda: _serving(kube, namespace), 120)
+    name = f"watched-{signal.lower()}"
+    kube.apply(
+        {
+            "apiVersion": "everloop.dev/v1alpha1",
+            "kind": "Monitor",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "deployment": "watched",
+                **spec,
+                "retrain": {"signals": [signal], "cooldown": "52w"},
+            },
+        }
+    )
+    url = "v2/models/watched/infer"
+    with _forward(kube, namespace, "svc/watched", 80) as router, Client(f"{router}/{url}") as load:
+        until(
+            f"{signal} is OK",
+            lambda: _state(kube, name, namespace, signal) == "OK" and load.answered > 100,
+            120,
+        )
+        assert is_true(kube.get("mlmon", name, namespace), "Ready")
+        with _watch_runs(kube, namespace, name) as runs:
+            kube.run(
+                "delete", "pods", "-n", namespace, "-l", SERVERS, "--grace-period=0", "--force"
+            )
+            until("requests fail", lambda: load.first_failure, 30, every=0.01)
+            until("a run is made", lambda: runs, 60, every=0.01)
+    run, made = runs[0]
+    assert load.first_failure is not None
+    took = made - load.first_failure
+    assert took <= MOST_SECONDS, f"{run} was made {took:.1f} s after the first failing request"
+    trigger = json.loads(
+        kube.get("mltr", run, namespace)["metadata"]["annotations"]["everloop.dev/trigger"]
+    )
+    assert (trigger["signal"], trigger["champion"]) == (signal, "watched-v1")
+    # the alert goes on for a while, and is asked about every second: it stays one run
+    until("the servers are back", lambda: _serving(kube, namespace), 120)
+    assert len(kube.list("mltr", namespace, f"everloop.dev/monitor={name}")) == 1
+
+
+def _serving(kube: Kube, namespace: str) -> Object:
+    found = kube.get("mldep", "watched", namespace)
+    return found if is_true(found, "Ready") else {}
+
+
+def _state(kube: Kube, name: str, namespace: str, signal: str) -> str | None:
+    monitor = kube.get("mlmon", name, namespace)
+    loaded = condition(monitor, "RulesLoaded").get("status") == "True"
+    signals = monitor.get("status", {}).get("signals") or []
+    states = {item["name"]: item["state"] for item in signals}
+    return states.get(signal) if loaded else None
+
+
+@contextmanager
+def _forward(kube: Kube, namespace: str, target: str, port: int) -> Iterator[str]:
+    """A URL on this machine that leads to a port inside."""
+    process = _start(kube, "port-forward", "-n", namespace, target, f":{port}")
+    assert process.stdout is not None
+    try:
+        said = process.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:(\d+)", said)
+        assert found, said
+        # it tells of each connection, and would stop if nobody read
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield f"http://127.0.0.1:{found[1]}"
+    finally:
+        _end(process)
+
+
+@contextmanager
+def _watch_runs(kube: Kube, namespace: str, monitor: str) -> Iterator[list[tuple[str, float]]]:
+    """Runs of a Monitor with the moment they were seen, as they are made."""
+    process = _start(
+        kube, "get", "mltr", "-n", namespace, "-l", f"everloop.dev/monitor={monitor}", "-w",
+        "-o", "jsonpath={.metadata.name}{\"\\n\"}",
+    )  # fmt: skip
+    seen: list[tuple[str, float]] = []
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            seen.append((line.strip(), time.monotonic()))
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        yield seen
+    finally:
+        _end(process)
+
+
+def _start(kube: Kube, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(kube.kubectl), f"--kubeconfig={kube.kubeconfig}", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)
