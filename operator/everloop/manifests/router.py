@@ -99,8 +99,8 @@ def build_router(deployment: Deployment, settings: Settings, files: Mapping[str,
                 "protocol": "TCP",
             },
         ],
-        readinessProbe=_probe(period=1, failures=3),
-        livenessProbe=_probe(period=10, failures=6),
+        readinessProbe=_probe(period=1, timeout=2, failures=5),
+        livenessProbe=_probe(period=20, timeout=15, failures=6),
         lifecycle={"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
         terminationMessagePolicy="FallbackToLogsOnError",
     )
@@ -176,7 +176,7 @@ def build_sync_patch(namespace: str, name: str, uid: str, digest: str) -> Dict:
     }
 
 
-def _probe(*, period: int, failures: int) -> Dict:
+def _probe(*, period: int, timeout: int, failures: int) -> Dict:
     """`/weights` answers once listeners and routes are there."""
     return {
         "httpGet": {
@@ -185,6 +185,6 @@ def _probe(*, period: int, failures: int) -> Dict:
             "scheme": "HTTP",
         },
         "periodSeconds": period,
-        "timeoutSeconds": 2,
+        "timeoutSeconds": timeout,
         "failureThreshold": failures,
     }

@@ -46,10 +46,7 @@ def route_table(live: Sequence[str], weights: Mapping[str, int]) -> Dict:
     routes: list[Dict] = [
         {
             "match": {"path": WEIGHTS_PATH, "headers": [status, get]},
-            "direct_response": {
-                "status": 200,
-                "body": {"inline_string": weights_json(weights)},
-            },
+            **_json_response(200, weights_json(weights)),
         },
         {
             "match": {"path": STATS_PATH, "headers": [status, get]},
@@ -134,16 +131,23 @@ def _patience() -> Dict:
 
 
 def _refusal(match: Dict, status: int, error: str) -> Dict:
-    body = json.dumps({"error": error})
+    return {"match": match, **_json_response(status, json.dumps({"error": error}))}
+
+
+def _json_response(status: int, body: str) -> Dict:
     return {
-        "match": match,
         "direct_response": {"status": status, "body": {"inline_string": body}},
+        "response_headers_to_add": [_set_header("content-type", "application/json")],
     }
 
 
 def _answered_by(version: str) -> Dict:
+    return _set_header(PIN_HEADER, version)
+
+
+def _set_header(name: str, value: str) -> Dict:
     return {
-        "header": {"key": PIN_HEADER, "value": version},
+        "header": {"key": name, "value": value},
         "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
     }
 

@@ -199,9 +199,11 @@ def _container(deployment: Deployment, served: Served, settings: Settings) -> Di
             },
         ],
         # Downloading and loading may take minutes; until then nothing else is probed.
-        startupProbe=_probe("/v2/health/ready", period=1, failures=600),
-        readinessProbe=_probe("/v2/health/ready", period=2, failures=3),
-        livenessProbe=_probe("/v2/health/live", period=10, failures=6),
+        startupProbe=_probe("/v2/health/ready", period=1, timeout=2, failures=600),
+        readinessProbe=_probe("/v2/health/ready", period=2, timeout=2, failures=3),
+        # For a server that hangs. One that is only overloaded must not be killed: the others would
+        # be overloaded by its share.
+        livenessProbe=_probe("/v2/health/live", period=20, timeout=15, failures=6),
         lifecycle={"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
         # Why it stopped, where people look: in the pod's status, and in our condition.
         terminationMessagePolicy="FallbackToLogsOnError",
@@ -235,10 +237,10 @@ def _environment(deployment: Deployment, served: Served) -> list[Dict]:
     ]
 
 
-def _probe(path: str, *, period: int, failures: int) -> Dict:
+def _probe(path: str, *, period: int, timeout: int, failures: int) -> Dict:
     return {
         "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
         "periodSeconds": period,
-        "timeoutSeconds": 2,
+        "timeoutSeconds": timeout,
         "failureThreshold": failures,
     }

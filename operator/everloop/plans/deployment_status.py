@@ -212,13 +212,11 @@ def _events(
         return (), {}
     if status.champion and status.champion != before.champion:
         record = observed.history.champion
+        why = "Listed: the highest weight in spec.versions"  # recorded once it is in force
         if record is not None and record.version == status.champion:
-            events.append(
-                Event(
-                    "Promoted", f"{status.champion} is champion ({record.reason}: {record.message})"
-                )
-            )
-            counters["promotions"] = 1
+            why = f"{record.reason}: {record.message}"
+        events.append(Event("Promoted", f"{status.champion} is champion ({why})"))
+        counters["promotions"] = 1
     known = {item.model_version for item in before.rejected or ()}
     for item in status.rejected or ():
         if item.model_version not in known:

@@ -1,0 +1,109 @@
+"""Whatever happens, in whatever order: traffic has somewhere to go; nobody skips an analysis."""
+
+from __future__ import annotations
+
+from deployment_world import ROLLOUT, World, make_deployment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from everloop.plans.traffic import allocate
+
+VERSIONS = ["v1", "v2", "v3", "v4"]
+shares = st.lists(st.integers(0, 100), min_size=1, max_size=4).filter(lambda parts: sum(parts) > 0)
+subsets = st.sets(st.sampled_from(VERSIONS))
+
+
+def weights(parts: list[int]) -> dict[str, int]:
+    """Weights of the first versions in these proportions, which sum to 100."""
+    total, left, found = sum(parts), 100, {}
+    for name, part in zip(VERSIONS, parts, strict=False):
+        found[name] = min(100 * part // total, left)
+        left -= found[name]
+    found["v1"] += left
+    return found
+
+
+@given(shares, st.one_of(st.none(), shares), subsets, subsets)
+def test_weights_sum_to_100_and_go_to_ready_versions(
+    target: list[int], current: list[int] | None, ready: set[str], usable: set[str]
+) -> None:
+    usable &= ready
+    now = weights(current) if current else {}
+    found = allocate(weights(target), now, ready, usable)
+    assert sum(found.values()) in ({100} if now else {0, 100})
+    assert all(weight > 0 for weight in found.values())
+    known = set(found) | set(now)
+    if ready & known and found:
+        assert set(found) <= ready
+    if set(weights(target)) <= usable:
+        assert found == {name: weight for name, weight in weights(target).items() if weight}
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("register"), st.integers(2, 4)),
+        st.tuples(st.sampled_from(["ready", "crash"]), st.integers(1, 4)),
+        st.tuples(st.just("sync"), st.just(0)),
+        st.tuples(st.just("answer good"), st.integers(1, 4)),
+        st.tuples(st.just("answer bad"), st.integers(1, 4)),
+        st.tuples(st.just("lose status"), st.just(0)),
+        st.tuples(st.just("wait"), st.integers(0, 1200)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(actions)
+def test_a_rollout_never_promotes_unvalidated_nor_sends_traffic_nowhere(
+    steps: list[tuple[str, int]],
+) -> None:
+    world = World(make_deployment(rollout=ROLLOUT))
+    world.register(1)
+    world.tick()
+    world.start_routers()
+    world.ready("flights-v1")
+    world.run(3)
+    failed: set[str] = set()
+    champion = world.status.champion
+    for action, number in steps:
+        _act(world, action, f"flights-v{number}", number)
+        world.tick(seconds=number if action == "wait" else 1)
+        failed |= _failed(world)
+        assert sum(world.weights.values()) == 100
+        ready = {name for name, server in world.servers.items() if server.ready}
+        if ready:
+            assert set(world.weights) <= ready
+        assert world.status.champion is not None
+        if world.status.champion != champion:
+            champion = world.status.champion
+            verdicts = [item["data"] for item in world.records][-1]["verdicts"]
+            assert [item["verdict"] for item in verdicts] == ["Pass"]
+            assert world.status.champion not in failed
+    rejected = {item.model_version for item in world.status.rejected or ()}
+    assert world.status.champion not in rejected
+
+
+def _act(world: World, action: str, version: str, number: int) -> None:
+    if action == "register" and version not in world.versions:
+        world.register(number)
+    elif action == "ready" and version in world.servers:
+        world.ready(version)
+    elif action == "crash" and version in world.servers:
+        world.crash(version)
+    elif action == "sync":
+        world.sync()
+    elif action == "answer good":
+        world.answer(version, 500, 0)
+    elif action == "answer bad":
+        world.answer(version, 500, 400)
+    elif action == "lose status":
+        world.lose_status()
+
+
+def _failed(world: World) -> set[str]:
+    return {
+        item["data"]["version"]["name"]
+        for item in world.records
+        if item["data"]["decision"] == "Rejection"
+    }
