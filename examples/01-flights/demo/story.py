@@ -289,12 +289,12 @@ def progress(replay: Callable[[], Replay | None]) -> Callable[[Snapshot], str]:
     def line(now: Snapshot) -> str:
         player = replay()
         if player is None or player.day is None:
-            running = [
-                f"{name} {run.get('status', {}).get('phase', '')}"
+            under_way = [
+                f"{name}: {conditions(run).get('Ready', {}).get('message') or 'starting'}"
                 for name, run in now.objects["trainingruns"].items()
-                if not conditions(run).get("Complete")
+                if not {"Complete", "Failed"} & conditions(run).keys()
             ]
-            return ", ".join(running)
+            return " | ".join(under_way)
         drift = "no verdict yet" if now.drift is None else f"{short(now.drift)} of its bound"
         return (
             f"{player.tally.rate():.0f} requests/s, {player.tally.failed} failed | "
