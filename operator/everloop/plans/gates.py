@@ -100,9 +100,11 @@ def _versus(gate: Gate, report: Report, champion: Champion) -> GateResult:
     obstacle = _obstacle(report, champion)
     interval = report.versus.intervals.get(gate.metric) if report.versus else None
     if obstacle is None and interval is None:
+        why = report.versus.message if report.versus else ""
         obstacle = (
             "NoInterval",
-            f"no confidence interval for {gate.metric}: the Evaluate step must write "
+            why
+            or f"no confidence interval for {gate.metric}: the Evaluate step must write "
             f"{contract.PREDICTIONS_NAME} in both passes, and the metric must be one of it",
         )
     if obstacle is not None or interval is None or champion.ref is None:
