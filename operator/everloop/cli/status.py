@@ -112,9 +112,9 @@ def _experiment(item: Object, trials: list[Object]) -> Iterable[str]:
 def _run(item: Object) -> str:
     status = item.get("status", {})
     text = f"{item['metadata']['name']}  {status.get('phase') or 'Pending'}"
-    metrics = status.get("metrics") or {}
-    if metrics:
-        text += "  " + " ".join(f"{name}={_short(value)}" for name, value in metrics.items())
+    shown = _metrics(item)
+    if shown:
+        text += "  " + " ".join(f"{name}={_short(value)}" for name, value in shown.items())
     if status.get("modelVersion"):
         text += f"  → {status['modelVersion']}"
     failure = status.get("failure")
@@ -124,6 +124,14 @@ def _run(item: Object) -> str:
         if gate["verdict"] != "Pass":
             text += f"  gate {gate['metric']} {gate['kind']}: {gate['verdict']}"
     return text
+
+
+def _metrics(item: Object) -> dict[str, str]:
+    """The metrics that decide: those of gates, or else the first two."""
+    metrics = item.get("status", {}).get("metrics") or {}
+    gated = {gate["metric"] for gate in item["spec"].get("gates") or []}
+    decisive = {name: value for name, value in metrics.items() if name in gated}
+    return decisive or dict(list(metrics.items())[:2])
 
 
 def _version(item: Object) -> Iterable[str]:
