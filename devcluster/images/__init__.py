@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from devcluster.images.builder import find_builder
+from devcluster.images.builder import PREFIX, find_builder
 from devcluster.images.inputs import INPUTS, image_key, snapshot
 from devcluster.images.registry import Registry
 from devcluster.progress import step
-
-PREFIX = "everloop"
 
 
 def build(images: Sequence[str] = tuple(INPUTS)) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`python3 -m devcluster.images build|push|info`: see docs/images.md."""
+"""`python3 -m devcluster.images build|push|info|clean`: see docs/images.md."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 
 from devcluster.images import build, push, references
+from devcluster.images.builder import find_builder
 from devcluster.images.inputs import INPUTS
 from devcluster.paths import read_info
 from devcluster.progress import UserError
@@ -24,9 +25,13 @@ def main(arguments: list[str]) -> int:
         command.add_argument("image", nargs="*", choices=[[], *INPUTS], help=", ".join(INPUTS))
         if name != "build":
             command.add_argument("--name", default="dev", help="which dev cluster")
+    commands.add_parser("clean", help="forget the built images and the base")
     options = parser.parse_args(arguments)
-    images = options.image or list(INPUTS)
     try:
+        if options.command == "clean":
+            find_builder().clean()
+            return 0
+        images = options.image or list(INPUTS)
         if options.command == "build":
             build(images)
             return 0

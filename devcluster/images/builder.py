@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from devcluster import binaries, packages
 from devcluster.images.base import base_key, base_tar
 from devcluster.paths import cache_folder
 from devcluster.progress import run, step, succeeds
 
+PREFIX = "everloop"
 PUBLIC_BASE = "python:3.11-slim-bookworm"
 CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 BUILD_CA = "/etc/ssl/certs/build-ca.crt"  # where the Dockerfile mounts the secret `ca.crt`
@@ -45,11 +47,18 @@ class Docker:
         run(["docker", "tag", image, reference])
         run(["docker", "push", "--quiet", reference])
 
+    def clean(self) -> None:
+        """Forget every image of ours; the engine's build cache is the user's to prune."""
+        ours = run(["docker", "images", "-q", "--filter", f"reference={PREFIX}/*"]).split()
+        if ours:
+            run(["docker", "rmi", "--force", *sorted(set(ours))])
+
 
 class Buildah:
     """buildah with a store of its own in the cache folder, on a base made by mmdebstrap."""
 
     def __init__(self) -> None:
+        packages.require(packages.IMAGES)
         store = cache_folder() / "images" / "store"
         # Overlay does not stack on overlay: in a container there is only the slow copying driver.
         overlay = run(["stat", "-f", "-c", "%T", cache_folder()]).strip() != "overlayfs"
@@ -70,7 +79,7 @@ class Buildah:
             run(
                 [
                     *(*self._command, "bud", "--quiet", "--layers", "--pull-never"),
-                    *("--isolation=oci", "--runtime=/usr/sbin/runc", "--network=host"),
+                    *("--isolation=oci", f"--runtime={binaries.system('runc')}", "--network=host"),
                     *("--ulimit", f"nofile={open_files}:{open_files}"),
                     *("--build-arg", f"BASE={self.base()}", *options),
                     *("--target", target, "-t", image, "-f", context / "Dockerfile", context),
@@ -81,6 +90,12 @@ class Buildah:
         # Compressing costs more than it saves on the way to a registry on this machine.
         options = ["--quiet", "--tls-verify=false", "--disable-compression"]
         run([*self._command, "push", *options, image, f"docker://{reference}"])
+
+    def clean(self) -> None:
+        """Forget every image, and the base."""
+        run([*self._command, "rmi", "--all", "--force"])
+        for tar in (cache_folder() / "images").glob("base-*"):
+            tar.unlink()
 
     def _ensure_base(self) -> None:
         base = self.base()
@@ -99,7 +114,7 @@ class Buildah:
 
 def find_builder() -> Docker | Buildah:
     """The Docker engine when one answers."""
-    return Docker() if succeeds(["docker", "info"]) else Buildah()
+    return Docker() if packages.docker_answers() else Buildah()
 
 
 @contextmanager
