@@ -111,7 +111,9 @@ class World:
     def ready(self, *versions: str, replicas: int | None = None) -> None:
         count = self.deployment.spec.runtime.replicas if replicas is None else replicas
         for version in versions:
-            self.servers[version] = replace(self.servers[version], ready=count, down_since=None)
+            self.servers[version] = replace(
+                self.servers[version], ready=count, down_since=None, trouble=""
+            )
         self.reach()
 
     def crash(self, version: str, said: str = "CrashLoopBackOff") -> None:
