@@ -23,6 +23,7 @@ $(VENV)/.ready: requirements/dev.txt
 	@$(BIN)/uv pip sync -q --python $(BIN)/python requirements/dev.txt
 	@$(BIN)/pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q
 	@printf '%s\n' "$(CURDIR)/operator" "$(CURDIR)/training" "$(CURDIR)/model_server" > $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/everloop-source.pth
+	@printf '#!/bin/sh\nexec "%s" -m everloop.cli.main "$$@"\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/kubectl-everloop && chmod +x $(BIN)/kubectl-everloop
 	@touch $@
 
 lock: ## compile requirements/*.txt from pyproject.toml
