@@ -50,7 +50,7 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
     name, namespace = deployment.metadata.name, deployment.metadata.namespace
     labels = {contract.LABEL_DEPLOYMENT: name}
     pods = view.list("Pod", namespace, labels)
-    servers, services = view.children("Deployment", item), view.children("Service", item)
+    servers, services = view.children("Deployment.apps", item), view.children("Service", item)
     routers, evidence, scraped = await asyncio.gather(
         read_routers(pods, outside.http),
         _evidence(deployment, outside),
