@@ -237,6 +237,15 @@ def test_running_names_the_step_and_asks_for_no_timer() -> None:
     assert result.requeue_at is None
 
 
+def test_waiting_for_new_data_says_so() -> None:
+    run = make_run(newData={"minRows": 5000, "arrivedAfter": "2013-07-01T00:00:00Z"})
+    job = make_job(run)
+    result = plan(run, make_config(run), job, make_pod(job, running()))
+    found = find(result.status, contract.READY)
+    assert found is not None
+    assert "waits until 5000 rows have arrived that were stored after 2013" in found["message"]
+
+
 def test_a_failed_step_is_recorded_then_told() -> None:
     run, config, job, pod = failed_run()
     first = plan(run, config, job, pod)

@@ -243,12 +243,14 @@ def _progress(
     retrying: bool = False,
 ) -> Plan:
     """A plan with the status of a run that is not over."""
+    jobs = [attempt.job for attempt in observed.attempts if attempt.job is not None]
     status = progress_status(
         observed.run,
         run,
         stands,
         now,
         attempt=observed.attempts[-1].number if observed.attempts else 0,
+        started=jobs[0]["metadata"]["creationTimestamp"] if jobs else None,
         champion=parse_run_config(observed.run_config).get("champion"),
         retrying=retrying,
     )

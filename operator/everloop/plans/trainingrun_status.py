@@ -32,6 +32,7 @@ def progress_status(
     now: datetime,
     *,
     attempt: int,
+    started: str | None,
     champion: Mapping[str, Any] | None,
     retrying: bool = False,
 ) -> dict[str, Any]:
@@ -48,6 +49,12 @@ def progress_status(
         phase = "Suspended"
     else:
         reason, message = _reason(stands.reason or _word(stands)), stands.message
+        new_data = run.spec.new_data
+        if stands.state == "Running" and stands.step == contract.CONTAINER_FETCH and new_data:
+            message += (
+                f"; it waits until {new_data.min_rows} rows have arrived that were stored after "
+                f"{new_data.arrived_after}"
+            )
         if retrying:
             message = f"attempt {attempt} failed ({reason}), the next is made: {message}"
             reason = "Retrying"
@@ -63,7 +70,7 @@ def progress_status(
         conditions,
         phase=phase,
         attempt=attempt,
-        started=bool(attempt),
+        started=started or timestamp(now) if attempt else None,
         champion=ChampionRef.model_validate(champion) if champion else None,
     )
 
@@ -89,7 +96,7 @@ def finished_status(
         conditions,
         phase=phase,
         attempt=report.attempt,
-        started=True,
+        started=report.started_at or timestamp(now),
         report=report,
         over=over,
         champion=champion,
@@ -170,7 +177,7 @@ def _status(
     *,
     phase: str,
     attempt: int = 0,
-    started: bool = False,
+    started: str | None = None,
     report: Report | None = None,
     over: bool = False,
     champion: ChampionRef | None = None,
@@ -180,14 +187,13 @@ def _status(
     version: str | None = None,
 ) -> dict[str, Any]:
     before = run.status
-    start = before.start_time or (report.started_at if report else None)
     end = before.completion_time or (report.finished_at if report else None)
     status = TrainingRunStatus(
         observed_generation=run.metadata.generation,
         phase=phase,
         attempt=attempt,
         job=job_name(run.metadata.name, attempt) if attempt else None,
-        start_time=(start or timestamp(now)) if started else None,
+        start_time=before.start_time or started,
         completion_time=(end or timestamp(now)) if over else None,
         champion=champion,
         metrics=metrics,
