@@ -201,7 +201,7 @@ class TrainingRunSpec(Model):
         default=600,
         ge=1,
         le=604800,
-        description="Fails when an attempt's first container has not started by then.",
+        description="An attempt fails when its first container has not started by then, or a later one so long after the one before it ended.",
     )
     active_deadline_seconds: int = Field(
         default=86400, ge=1, le=31536000, description="Fails when an attempt takes longer."
