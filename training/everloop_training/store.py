@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from everloop.contract import files_digest
 
@@ -141,15 +142,21 @@ def upload(folder: Path, uri: str) -> None:
         if present.get(target) != path.stat().st_size
     }
     for target, path in missing.items():
-        store.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
+        _make_parent(store, target)
         store.put_file(str(path), target)
 
 
 def write_file(uri: str, content: bytes) -> None:
     """Write one small file."""
     store, path = fsspec.url_to_fs(uri)
-    store.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
+    _make_parent(store, path)
     store.pipe_file(path, content)
+
+
+def _make_parent(store: Any, path: str) -> None:
+    """Only disks need folders; in an object store this would make the bucket, which is not ours."""
+    if isinstance(store, LocalFileSystem):
+        store.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
 
 
 def _modified(info: Mapping[str, Any]) -> datetime | None:
