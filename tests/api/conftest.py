@@ -15,33 +15,21 @@ import pytest
 import yaml
 from devcluster import binaries
 from devcluster.control_plane_only import ControlPlane
-from kube import Kube, dns_label
-from operator_process import EVERLOOP, TOY, OperatorProcess, eventually
+from kube import Json, Kube, dns_label
+from operator_process import EVERLOOP, TOY, OperatorProcess
 from toy import CRD
 
 ROOT = Path(__file__).parents[2]
 Start = Callable[..., OperatorProcess]
 
 
-def install_crds(kube: Kube) -> None:
+def all_crds() -> list[Json]:
     """Ours, the toy's, and the two of the Prometheus Operator that we write."""
     files = sorted((ROOT / "crds").glob("*.yaml"))
     monitoring = binaries.prometheus_operator_crds()
     files += sorted(monitoring.glob("*prometheusrules.yaml"))
     files += sorted(monitoring.glob("*podmonitors.yaml"))
-    crds = [CRD, *(yaml.safe_load(file.read_text()) for file in files)]
-    for crd in crds:
-        kube.apply(crd, "tests")
-
-    def established() -> bool:
-        for crd in crds:
-            conditions = (kube.get(crd) or {}).get("status", {}).get("conditions", [])
-            assert any(
-                item["type"] == "Established" and item["status"] == "True" for item in conditions
-            ), crd["metadata"]["name"]
-        return True
-
-    eventually(established, 20, "the CRDs are not established")
+    return [CRD, *(yaml.safe_load(file.read_text()) for file in files)]
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +39,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     plane = ControlPlane(f"api-{os.getpid()}", audit_log=audit)
     plane.start()
     try:
-        install_crds(Kube(plane.kubeconfig))
+        Kube(plane.kubeconfig).install(all_crds())
         yield plane
     finally:
         plane.stop()

@@ -27,7 +27,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     plane = ControlPlane(f"faults-{os.getpid()}", audit_log=audit)
     plane.start()
     try:
-        Kube(plane.kubeconfig).create(CRD)
+        Kube(plane.kubeconfig).install([CRD])
         yield plane
     finally:
         plane.stop()

@@ -206,7 +206,7 @@ def test_reference_that_appears_late(kube: Kube, toys: Toys) -> None:
     eventually(lambda: _data(kube, toy) == {"value": "one"}, 2)
 
 
-def test_creation_costs_as_few_writes_as_it_can(
+def test_creation_and_change_cost_two_writes_each(
     kube: Kube, plane: ControlPlane, toys: Toys
 ) -> None:
     assert plane.audit_log is not None
@@ -216,8 +216,13 @@ def test_creation_costs_as_few_writes_as_it_can(
     eventually(lambda: ready(kube, toy) == "True", 5)
     toys[0].wait_idle()
     seen = [(verb, resource) for verb, resource, name in writes.seen() if name == "cheap"]
-    # The status says Creating, then that it is there: two facts, two writes.
-    assert seen == [("create", "configmaps"), ("patch", "toys/status"), ("patch", "toys/status")]
+    assert seen == [("create", "configmaps"), ("patch", "toys/status")]
+
+    kube.merge(toy, {"spec": {"value": "changed"}})
+    eventually(lambda: _data(kube, toy) == {"value": "changed"}, 5)
+    toys[0].wait_idle()
+    seen = [(verb, resource) for verb, resource, name in writes.seen() if name == "cheap"]
+    assert seen[2:] == [("patch", "configmaps"), ("patch", "toys/status")]
 
 
 def test_events_come_once(kube: Kube, toys: Toys, made: Json) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -80,6 +81,19 @@ class Kube:
         items: list[Json] = self.call("GET", path).get("items") or []
         return items
 
+    def install(self, crds: list[Json]) -> None:
+        """Apply CustomResourceDefinitions and wait until they are served."""
+        for crd in crds:
+            self.apply(crd, "tests")
+        deadline = time.monotonic() + 30
+        waiting = list(crds)
+        while waiting:
+            waiting = [crd for crd in waiting if not _established(self.get(crd))]
+            if waiting and time.monotonic() > deadline:
+                names = ", ".join(crd["metadata"]["name"] for crd in waiting)
+                raise AssertionError(f"not established after 30 s: {names}")
+            time.sleep(0.05)
+
     def namespace(self, name: str) -> str:
         """Create a namespace; the name."""
         self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -95,6 +109,11 @@ def ref(api_version: str, kind: str, namespace: str, name: str) -> Json:
     """What `get` and `delete` need of a manifest."""
     meta = {"name": name, "namespace": namespace}
     return {"apiVersion": api_version, "kind": kind, "metadata": meta}
+
+
+def _established(crd: Json | None) -> bool:
+    found = ((crd or {}).get("status") or {}).get("conditions") or []
+    return any(item["type"] == "Established" and item["status"] == "True" for item in found)
 
 
 def _root(api_version: str) -> str:

@@ -187,6 +187,8 @@ class Writes:
         with self._file.open("rb") as file:
             file.seek(self._offset)
             for line in file:
+                if not line.endswith(b"\n"):
+                    break  # the API server is writing it
                 entry = json.loads(line)
                 about = entry.get("objectRef") or {}
                 reads = entry["verb"] in ("get", "list", "watch")

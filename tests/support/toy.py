@@ -70,29 +70,29 @@ def make_toy(name: str, namespace: str = "default", **spec: Any) -> dict[str, An
 
 @dataclass(frozen=True)
 class Observed:
-    """A Toy with its children, and the Toy whose value it copies."""
+    """A Toy with its Job, and the Toy whose value it copies."""
 
     toy: Object
-    config: Object | None
     job: Object | None
     copied: Object | None
 
 
 async def observe(toy: Object, view: View, outside: Any) -> Observed:
-    name, namespace = toy["metadata"]["name"], toy["metadata"]["namespace"]
+    namespace = toy["metadata"]["namespace"]
     copy = toy["spec"].get("copy")
-    configs = view.children("ConfigMap", toy)
     jobs = view.children("Job", toy)
     return Observed(
         toy=toy,
-        config=next((item for item in configs if item["metadata"]["name"] == name), None),
         job=jobs[0] if jobs else None,
         copied=view.get("Toy", namespace, copy) if copy else None,
     )
 
 
 def plan(observed: Observed, now: datetime) -> Plan:
-    """The ConfigMap has the Toy's value, `extra` only while the Toy has it; the Job runs once."""
+    """The ConfigMap has the Toy's value, `extra` only while the Toy has it; the Job runs once.
+
+    The status may say Ready at once: it is written only after the children have been applied.
+    """
     toy = observed.toy
     spec, meta = toy["spec"], toy["metadata"]
     if spec["value"] == "impossible":
@@ -112,12 +112,11 @@ def plan(observed: Observed, now: datetime) -> Plan:
             events.append(Event("Started", f"started Job {meta['name']}"))
         elif observed.job is None:
             status["lost"] = True
-    ready = observed.config is not None
     status["observedGeneration"] = meta["generation"]
     status["value"] = spec["value"]
     status["conditions"] = conditions.merge(
         status.get("conditions"),
-        [conditions.condition(contract.READY, ready, "Copied" if ready else "Creating")],
+        [conditions.condition(contract.READY, True, "Copied")],
         meta["generation"],
         now,
     )

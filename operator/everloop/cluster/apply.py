@@ -18,7 +18,7 @@ from everloop import contract, errors
 from everloop.cluster import objects
 from everloop.cluster.cache import Cache, Change
 from everloop.cluster.client import APPLY, JSON_PATCH, MERGE, Client
-from everloop.cluster.compare import contains, difference, owned_fields
+from everloop.cluster.compare import contains, difference, owned_fields, surplus
 from everloop.plans.plan import Child, Deletion, Mode, OnConflict, Patch
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,8 @@ class Applier:
 
     async def _apply(self, desired: Json, live: objects.Object) -> Json:
         entries = objects.metadata(live).get("managedFields") or ()
-        if any(entry["operation"] == "Update" for entry in entries):
+        posted = owned_fields([entry for entry in entries if entry["operation"] == "Update"])
+        if surplus(posted, desired):
             await self._claim(desired)
         body = desired | {"metadata": desired["metadata"] | {"uid": objects.uid(live)}}
         return await self._client.patch(desired, APPLY, body)

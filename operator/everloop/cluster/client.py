@@ -36,6 +36,7 @@ class Client:
         observe: Callable[[str, str, int], None] = lambda _verb, _plural, _status: None,
         may_write: Callable[[], bool] = lambda: True,
         connections: int = 64,
+        agent: str = contract.FIELD_MANAGER,
     ) -> None:
         """`observe(verb, plural, status)` is told of every request; status 0 is no answer.
 
@@ -46,6 +47,7 @@ class Client:
         self._observe = observe
         self._may_write = may_write
         self._connections = connections
+        self._agent = agent
         self._session: aiohttp.ClientSession | None = None
         self.discovery = Discovery(self.request)
 
@@ -54,7 +56,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
-            headers={"Accept": "application/json, */*;q=0.5", "User-Agent": contract.FIELD_MANAGER},
+            headers={"Accept": "application/json, */*;q=0.5", "User-Agent": self._agent},
             trust_env=True,
         )
         return self

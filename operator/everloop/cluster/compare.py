@@ -51,6 +51,28 @@ def contains(desired: Any, live: Any) -> bool:
     return _walk(desired, live, None, ()) is None
 
 
+def surplus(owned: Fields, desired: Any) -> bool:
+    """Whether `owned` has a field that `desired` has not: ours once, or a server's default."""
+    for key, below in owned.items():
+        kind, _, name = key.partition(":")
+        if kind == "f":
+            inside = isinstance(desired, Mapping) and name in desired
+            if not inside or surplus(below, desired[name]):
+                return True
+        elif kind == "k":
+            keys = json.loads(name)
+            found = [want for want in desired if _matches(want, keys)]
+            if not found or surplus(below, found[0]):
+                return True
+        elif kind == "v" and json.loads(name) not in desired:
+            return True
+    return False
+
+
+def _matches(item: Any, keys: Mapping[str, Any]) -> bool:
+    return all(item.get(name, value) == value for name, value in keys.items())
+
+
 def owned_fields(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The union of fieldsV1 of several entries."""
     union: dict[str, Any] = {}
@@ -131,7 +153,7 @@ def _walk_keyed(
             if not key.startswith("k:"):
                 continue
             keys = json.loads(key[2:])
-            if not all(want.get(name, value) == value for name, value in keys.items()):
+            if not _matches(want, keys):
                 continue
             at = next(
                 (

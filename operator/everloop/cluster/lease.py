@@ -67,20 +67,30 @@ class Lease:
 
     async def hold(self) -> None:
         """Renew for ever, after `acquire`. Raises Lost."""
+        pause = self._renew_every
         while True:
-            await asyncio.sleep(self._renew_every)
+            await asyncio.sleep(pause)
             started = time.monotonic()
+            pause = self._renew_every
             try:
-                async with asyncio.timeout(self._renew_every):
+                async with asyncio.timeout(self._patience(started)):
                     holder = await self._renew()
                 if holder:
                     self._renewed = None
                     raise Lost(f"the Lease {self._name} is held by {holder}")
                 self._renewed = started
             except (errors.ApiError, TimeoutError) as error:
-                logger.warning("the Lease was not renewed: %s", error or "no answer")
+                logger.warning("the Lease was not renewed: %s", str(error) or "no answer in time")
+                pause = self._renew_every / 4
             if not self.held():
                 raise Lost(f"the Lease {self._name} was not renewed for {self._give_up_after} s")
+
+    def _patience(self, now: float) -> float:
+        """Seconds for one attempt: a slow answer is waited for, a dead connection leaves time for
+        another attempt.
+        """
+        left = (self._renewed or now) + self._give_up_after - now
+        return max(left / 2 if left > self._give_up_after / 2 else left, 0.1)
 
     async def release(self) -> None:
         """Let another replica begin at once."""

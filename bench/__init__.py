@@ -1,0 +1,1 @@
+"""Measurements that back claims in the docs; each prints what it compared."""
