@@ -35,6 +35,7 @@ def main() -> int:
     """Serve until SIGTERM; the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("mlserver").propagate = False  # it has a handler of its own
+    logging.getLogger("aiobotocore").setLevel(logging.WARNING)  # says where credentials came from
     try:
         config = Config.from_environment(os.environ)
         with tempfile.TemporaryDirectory(prefix="model-", dir=config.folder) as folder:

@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout
     )
+    logging.getLogger("aiobotocore").setLevel(logging.WARNING)  # says where credentials came from
     signal.signal(signal.SIGTERM, _stop)
     layout = Layout(options.root)
     try:

@@ -18,7 +18,7 @@ from everloop_training.layout import Layout
 log = logging.getLogger("everloop")
 TIMEOUT: Final = 15.0  # seconds for one try
 FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 15.0
+LONGEST_PAUSE: Final = 5.0
 # 401: the token expired or the operator has not seen the pod yet. 429 and 5xx: busy, or a standby.
 RETRIED: Final = (401, 408, 429)
 CONFLICT: Final = 409
