@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -83,23 +84,35 @@ def _trouble(status: Mapping[str, Any]) -> str:
     for container in status.get("containerStatuses") or ():
         if container.get("ready"):
             continue
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        ended = (
-            (container.get("state") or {}).get("terminated")
-            or (container.get("lastState") or {}).get("terminated")
-            or {}
-        )
-        reason = waiting.get("reason", "")
-        if reason in ("ContainerCreating", "PodInitializing"):
-            return ""
-        said = ended.get("message") or waiting.get("message") or ended.get("reason") or ""
-        words = " ".join(part for part in (reason, " ".join(said.split())[-TROUBLE:]) if part)
-        if words:
-            return words
+        state, last = container.get("state") or {}, container.get("lastState") or {}
+        waiting = state.get("waiting") or {}
+        ended = state.get("terminated") or last.get("terminated")
+        if ended:
+            return _last_words(ended)
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{waiting['reason']} {waiting.get('message', '')}".strip()[:TROUBLE]
     for entry in status.get("conditions") or ():
         if entry["type"] == "PodScheduled" and entry["status"] == "False":
             return f"{entry.get('reason', '')} {entry.get('message', '')}".strip()[:TROUBLE]
     return ""
+
+
+def _last_words(ended: Mapping[str, Any]) -> str:
+    """Why a container ended: our servers say it as JSON, others in the last lines of their log.
+
+    >>> _last_words({"message": '{"reason": "ArtifactChanged", "message": "other bytes"}'})
+    'ArtifactChanged: other bytes'
+    >>> _last_words({"reason": "OOMKilled", "exitCode": 137})
+    'OOMKilled'
+    """
+    said = str(ended.get("message") or "").strip()
+    try:
+        ours = json.loads(said)
+        return f"{ours['reason']}: {ours['message']}"[:TROUBLE]
+    except (ValueError, KeyError, TypeError):
+        words = " ".join(said.split())[-TROUBLE:]
+    reason = ended.get("reason") or "Error"
+    return f"{reason}: {words}" if words else str(reason)
 
 
 def read_requested(config: Object | None, owner: Object) -> dict[str, int] | None:

@@ -200,7 +200,7 @@ def _container(deployment: Deployment, served: Served, settings: Settings) -> Di
         ],
         # Downloading and loading may take minutes; until then nothing else is probed.
         startupProbe=_probe("/v2/health/ready", period=1, timeout=2, failures=600),
-        readinessProbe=_probe("/v2/health/ready", period=2, timeout=2, failures=3),
+        readinessProbe=_probe("/v2/health/ready", period=2, timeout=5, failures=3),
         # For a server that hangs. One that is only overloaded must not be killed: the others would
         # be overloaded by its share.
         livenessProbe=_probe("/v2/health/live", period=20, timeout=15, failures=6),
