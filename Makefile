@@ -49,7 +49,7 @@ crds: venv ## write crds/ and the chart's copies from the typed resources
 	@$(BIN)/python -m everloop.api.crds
 
 test-unit: venv ## unit and golden tests, no cluster
-	@$(BIN)/pytest tests/unit tests/golden
+	@$(BIN)/pytest -n 2 tests/unit tests/golden
 
 test-rules: venv ## alerting rules, by promtool
 	@$(BIN)/pytest tests/rules
