@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import fsspec
 import pytest
-from e2e import Kube, Object, condition, is_true, until
+from devcluster.paths import read_info
+from e2e import Kube, Object, condition, is_true, s3_keys, until
 from tests.e2e.small_runs import TRAIN, make_run, python
 
 MOST_SECONDS = 5.0
+BUCKET = "e2e-monitor"
 SERVERS = "everloop.dev/deployment=watched,everloop.dev/component=model-server"
 REQUEST = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [0.5]}]}
 
@@ -56,9 +59,28 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def watched(kube: Kube, namespace: str) -> Object:
+def bucket(kube: Kube, cluster_name: str) -> Iterator[str]:
+    """A bucket of our own in the cluster's S3 store."""
+    info = read_info(cluster_name)
+    assert info is not None
+    keys = s3_keys(kube)
+    store = fsspec.filesystem(
+        "s3",
+        key=keys["AWS_ACCESS_KEY_ID"],
+        secret=keys["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=info["addons"]["s3"]["outside"],
+        config_kwargs={"s3": {"addressing_style": "path"}},
+    )
+    store.makedirs(BUCKET, exist_ok=True)
+    yield BUCKET
+    store.rm(BUCKET, recursive=True)
+
+
+@pytest.fixture(scope="module")
+def watched(kube: Kube, namespace: str, bucket: str) -> Object:
     """A Deployment that serves."""
-    kube.apply(make_run("watched", namespace, python(TRAIN)))
+    output = {"uri": f"s3://{bucket}/models", "format": "sklearn"}
+    kube.apply(make_run("watched", namespace, python(TRAIN), output=output))
     until(
         "watched-v1 is registered",
         lambda: is_true(kube.get("mltr", "watched", namespace), "Complete"),
@@ -100,7 +122,12 @@ def test_a_flip_leads_to_a_run_within_seconds(
             "spec": {
                 "deployment": "watched",
                 **spec,
-                "retrain": {"signals": [signal], "cooldown": "52w"},
+                "retrain": {
+                    "signals": [signal],
+                    "cooldown": "52w",
+                    # nothing is registered: a newer version that waits would forbid the next run
+                    "overrides": {"gates": [{"metric": "auc", "min": "0.9"}]},
+                },
             },
         }
     )
