@@ -140,12 +140,11 @@ def test_signals_have_values_of_when_their_state_changed() -> None:
         "since": "2026-01-02T03:00:01Z",
     }
     writes = world.status_writes
-    world.step(after(seconds=2))  # the refusal of a second run
     for minute in range(1, 30):
         world.drift({"dewp": 2.0 + minute / 10})
         world.measure(**{"everloop:requests:window": 300.0 + minute})
         world.step(after(minutes=minute))
-    assert world.status_writes == writes + 1
+    assert world.status_writes == writes
     assert world.signal("InputDrift")["value"] == "2.2"
 
 

@@ -51,7 +51,7 @@ def decide(observed: Observed, alerts: dict[str, SeenAlert], now: datetime) -> D
     next_allowed = cooldown_end(observed)
     running = next_allowed if next_allowed is not None and next_allowed > now else None
     need = find_need(observed, alerts, now)
-    if need is None:
+    if need is None or _is_met(observed, need):
         return Decision(next_allowed=running)
     reason, message = refuse(observed, need, running)
     if reason:
@@ -74,6 +74,14 @@ def find_need(observed: Observed, alerts: dict[str, SeenAlert], now: datetime) -
         return None
     first = min(firing, key=lambda alert: (alert.active_at, alert.signal))
     return Need(first.signal, first.active_at, value=first.value)
+
+
+def _is_met(observed: Observed, need: Need) -> bool:
+    """Whether a run that was made since the alert began is still at work on it."""
+    if need.signal == MANUAL:
+        return False
+    began = timestamp(need.since)  # whole seconds, as a creationTimestamp is
+    return any(not run.finished and run.made >= began for run in observed.runs)
 
 
 def refuse(observed: Observed, need: Need, cooling_until: datetime | None) -> tuple[str, str]:
