@@ -51,6 +51,7 @@ class Prometheus:
 
     async def query(self, promql: str, at: datetime | None = None) -> list[Sample]:
         assert 'deployment="flights"' in promql
+        assert at is not None
         return [
             Sample(
                 {

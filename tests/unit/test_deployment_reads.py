@@ -14,8 +14,10 @@ from everloop.handlers.deployment import KIND, observe, references
 from everloop.handlers.deployment_reads import read_requested, read_routers, read_servers
 from everloop.handlers.outside import Outside
 from everloop.manifests.router_routes import weights_json
-from everloop.prometheus.client import PrometheusUnavailable
+from everloop.plans.analysis import Stratum
+from everloop.prometheus.client import PrometheusUnavailable, Sample
 from everloop.settings import Settings
+from everloop.statistics.score import Counts
 
 ITEM: dict[str, Any] = {
     "apiVersion": "everloop.dev/v1alpha1",
@@ -204,6 +206,25 @@ async def test_prometheus_is_asked_in_analysis_steps_only() -> None:
     item = {**ITEM, "status": {**ITEM["status"], "step": 0}}
     found = await observe(item, FakeView([item]), outside(NoPrometheus()))
     assert found.evidence.problem == ""
+
+
+class Answers:
+    """A Prometheus in which the champion has answers only up to the beginning of the step."""
+
+    async def query(self, promql: str, at: datetime | None = None) -> list[Sample]:
+        before = at == datetime(2026, 1, 1, tzinfo=UTC)
+        name, count = ("flights-v1", 900.0) if before else ("flights-v2", 300.0)
+        labels = {"envoy_cluster_name": name, "envoy_response_code_class": "2"}
+        return [Sample(labels, count, 0.0)]
+
+
+async def test_at_all_the_traffic_the_champion_is_judged_by_the_time_before_the_step() -> None:
+    found = await observe(ITEM, FakeView([ITEM]), outside(Answers()))
+    assert found.evidence.stratum == Stratum(Counts(300, 0), Counts(0, 0))
+    spec = {**ITEM["spec"], "rollout": {"steps": [{"weight": 100}, {"analysis": {}}]}}
+    item = {**ITEM, "spec": spec}
+    found = await observe(item, FakeView([item]), outside(Answers()))
+    assert found.evidence.stratum == Stratum(Counts(300, 0), Counts(900, 0))
 
 
 def test_a_version_that_appears_wakes_its_deployments() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from everloop import contract
 from everloop.api.deployment import Deployment
@@ -22,8 +22,8 @@ from everloop.plans.deployment import plan
 from everloop.plans.deployment_modes import parse_time
 from everloop.plans.deployment_observed import Observed
 from everloop.plans.history import read_history
-from everloop.plans.rollout import Evidence
-from everloop.prometheus.client import PrometheusUnavailable
+from everloop.plans.rollout import Evidence, weight_at
+from everloop.prometheus.client import PrometheusReader, PrometheusUnavailable, Sample
 from everloop.prometheus.rollout_queries import answers
 
 RESOURCE = Resource(contract.GROUP, contract.VERSION, "deployments", "Deployment")
@@ -108,28 +108,55 @@ async def _evidence(deployment: Deployment, outside: Outside) -> Evidence:
         return Evidence(problem=problem, lasting=True)
     if status.step_started is None or status.challenger is None or status.champion is None:
         return Evidence()
-    metadata = deployment.metadata
-    query = answers(
-        metadata.namespace,
-        metadata.name,
-        since=parse_time(status.step_started).timestamp(),
-        now=datetime.now(UTC).timestamp(),
-        scrape_seconds=outside.settings.scrape_interval_seconds,
-    )
-    if query is None:
-        return Evidence()
     try:
-        samples = await outside.prometheus.query(query)
+        return Evidence(await _stratum(deployment, outside, outside.prometheus))
     except PrometheusUnavailable as error:
         return Evidence(problem=str(error))
-    found = {
+
+
+async def _stratum(
+    deployment: Deployment, outside: Outside, prometheus: PrometheusReader
+) -> Stratum | None:
+    """Answers of challenger and champion in the step under way.
+
+    Where the challenger has all the traffic, the champion's are those of the time before the step:
+    there is nothing else to hold the challenger's against.
+    """
+    status, metadata, settings = deployment.status, deployment.metadata, outside.settings
+    rollout = deployment.spec.rollout
+    assert rollout is not None
+    assert status.step is not None
+    assert status.step_started is not None
+    began = parse_time(status.step_started)
+    scrape = settings.scrape_interval_seconds
+
+    async def answered(since: datetime, until: datetime) -> dict[tuple[str, str], float]:
+        query = answers(
+            metadata.namespace,
+            metadata.name,
+            since=since.timestamp(),
+            now=until.timestamp(),
+            scrape_seconds=scrape,
+        )
+        return by_version(await prometheus.query(query, until)) if query else {}
+
+    found = await answered(began, datetime.now(UTC))
+    challenger = count(found, status.challenger or "")
+    if weight_at(rollout.steps, status.step) == 100:
+        before = timedelta(seconds=max(3600 / settings.clock_speedup, 300 * scrape))
+        found = await answered(began - before, began)
+    return Stratum(challenger, count(found, status.champion or ""))
+
+
+def by_version(samples: Iterable[Sample]) -> dict[tuple[str, str], float]:
+    """Answers by version and class of status codes."""
+    return {
         (
             sample.labels.get("envoy_cluster_name", ""),
             sample.labels.get("envoy_response_code_class", ""),
         ): sample.value
         for sample in samples
     }
-    return Evidence(Stratum(count(found, status.challenger), count(found, status.champion)))
 
 
 KIND = Kind(

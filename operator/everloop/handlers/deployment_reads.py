@@ -17,7 +17,7 @@ from everloop.plans.deployment_modes import parse_time
 from everloop.plans.deployment_observed import Router, Server
 
 ANSWER_SECONDS = 1.0  # a router answers in milliseconds, or is on its way out
-TROUBLE = 300  # letters of what a container said last
+TROUBLE = 600  # letters of what a container said last; two digests and their places fit
 _HEALTHY = re.compile(rf'^{HEALTH_SERIES}\{{envoy_cluster_name="([^"]+)"\}} ([0-9.]+)$', re.M)
 _NUMBER = re.compile(r"-v([0-9]+)$")
 
