@@ -26,6 +26,21 @@ class Patience:
             yield 1.0
 
 
+class NoMemory(kopf.AnnotationsDiffBaseStorage):
+    """kopf's memory of what changed, which costs a deep copy of every object of every event.
+
+    Nothing asks for it: we compare with the cluster, not with what was handled last.
+    """
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """The essence of an object: nothing."""
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        """What was handled last: unknown."""
+        return None
+
+
 async def run(
     watches: Watches, settings: Settings, stop: asyncio.Event, ready: asyncio.Event
 ) -> None:
@@ -56,6 +71,7 @@ def configure(options: kopf.OperatorSettings) -> kopf.OperatorSettings:
     options.networking.error_backoffs = Patience()
     options.watching.connect_timeout = 5.0
     options.watching.chunk_size = 500
+    options.persistence.diffbase_storage = NoMemory()
     options.queueing.worker_limit = 100
     options.queueing.idle_timeout = 0.05  # an idle worker holds its place: 5 s would starve us
     options.queueing.error_delays = (1.0, 2.0, 5.0, 10.0)

@@ -1,0 +1,119 @@
+"""The cache: whatever the order in which news arrive, the newest is what is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from everloop import contract
+from everloop.cluster.cache import Cache
+
+Dict = dict[str, Any]
+
+
+def make(name: str, version: int, uid: str = "", **metadata: Any) -> Dict:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": "n",
+            "uid": uid or f"uid-{name}",
+            "resourceVersion": str(version),
+            **metadata,
+        },
+        "data": {"version": str(version)},
+    }
+
+
+def controlled_by(uid: str) -> Dict:
+    return {"ownerReferences": [{"uid": uid, "kind": "X", "name": "x", "controller": True}]}
+
+
+def version(cache: Cache, name: str) -> str | None:
+    found = cache.get("ConfigMap", "n", name)
+    return None if found is None else found["data"]["version"]
+
+
+def test_older_news_change_nothing() -> None:
+    cache = Cache()
+    assert cache.put(make("x", 10)) is not None
+    assert cache.put(make("x", 9)) is None
+    assert cache.put(make("x", 10)) is None
+    assert version(cache, "x") == "10"
+
+
+def test_what_is_gone_does_not_come_back_by_an_old_answer() -> None:
+    cache = Cache()
+    cache.put(make("x", 9))
+    assert cache.remove(make("x", 10)) is not None
+    assert cache.put(make("x", 8)) is None
+    assert version(cache, "x") is None
+
+
+def test_a_successor_of_the_same_name_replaces_and_is_not_removed_by_its_predecessors_end() -> None:
+    cache = Cache()
+    cache.put(make("x", 9, "first"))
+    cache.put(make("x", 12, "second"))
+    assert cache.remove(make("x", 11, "first")) is None
+    assert cache.put(make("x", 13, "first")) is None
+    assert version(cache, "x") == "12"
+
+
+def test_a_list_prunes_only_what_it_is_newer_than() -> None:
+    cache = Cache()
+    for name, number in (("kept", 5), ("missed", 6), ("just-made", 21)):
+        cache.put(make(name, number))
+    stale = cache.stale("ConfigMap", ["n"], {"uid-kept"}, version=20)
+    assert [item["metadata"]["name"] for item in stale] == ["missed"]
+    assert cache.stale("ConfigMap", ["other"], set(), version=20) == []
+
+
+def test_indexes_follow() -> None:
+    cache = Cache()
+    owner = make("owner", 1)
+    cache.put(make("x", 2, labels={"a": "1", "b": "2"}, **controlled_by("uid-owner")))
+    cache.put(make("y", 3, labels={"a": "1"}))
+    assert [item["metadata"]["name"] for item in cache.children("ConfigMap", owner)] == ["x"]
+    assert len(cache.list("ConfigMap", "n", {"a": "1"})) == 2
+    assert len(cache.list("ConfigMap", "n", {"a": "1", "b": "2"})) == 1
+    assert cache.list("ConfigMap", "other", {"a": "1"}) == []
+    cache.put(make("x", 4, labels={"b": "2"}))
+    assert cache.children("ConfigMap", owner) == []
+    assert len(cache.list("ConfigMap", "n", {"a": "1"})) == 1
+    cache.remove(make("x", 5))
+    assert cache.list("ConfigMap", "n", {"b": "2"}) == []
+
+
+def test_names_of_kinds() -> None:
+    """A bare name is ours; theirs has its group; children need none."""
+    cache = Cache()
+    cache.serve([f"Deployment.{contract.GROUP}", "Deployment.apps", "Job.batch"])
+    ours: Dict = make("d", 1, "ours") | {"apiVersion": contract.API_VERSION, "kind": "Deployment"}
+    theirs: Dict = make("d", 2, "theirs", **controlled_by("ours"))
+    theirs |= {"apiVersion": "apps/v1", "kind": "Deployment"}
+    cache.put(ours)
+    cache.put(theirs)
+    cache.put(make("j", 3) | {"apiVersion": "batch/v1", "kind": "Job"})
+
+    def uid(kind: str, name: str = "d") -> str:
+        found = cache.get(kind, "n", name)
+        assert found is not None
+        return str(found["metadata"]["uid"])
+
+    assert uid("Deployment") == "ours"
+    assert uid("Deployment.apps") == "theirs"
+    assert uid("Job", "j") == uid("Job.batch", "j")
+    assert [item["metadata"]["uid"] for item in cache.children("Deployment", ours)] == ["theirs"]
+
+
+def test_what_nobody_reads_is_not_kept() -> None:
+    cache = Cache()
+    pod = make("p", 1, managedFields=[{"manager": "kubelet", "operation": "Update"}])
+    pod |= {"kind": "Pod", "status": {"phase": "Running"}}
+    pod["spec"] = {"nodeName": "n1", "containers": [{"name": "c", "image": "i", "env": ["…"]}]}
+    cache.put(pod)
+    found = cache.get("Pod", "n", "p")
+    assert found is not None
+    assert found["spec"] == {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}
+    assert found["status"] == {"phase": "Running"}
+    assert "managedFields" not in found["metadata"]

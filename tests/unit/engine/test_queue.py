@@ -1,0 +1,94 @@
+"""The queue: each key once, one pass at a time, namespaces in turn, backoff per key."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from everloop.handlers.engine_queue import Queue
+from everloop.handlers.kind import Key
+
+
+def key(name: str, namespace: str = "a") -> Key:
+    return Key("Toy", namespace, name)
+
+
+async def test_many_adds_are_one_entry() -> None:
+    queue = Queue()
+    for _ in range(5):
+        queue.add(key("x"))
+    assert len(queue) == 1
+    assert await queue.get() == key("x")
+    queue.done(key("x"))
+    assert len(queue) == 0
+
+
+async def test_a_key_is_never_in_two_hands_and_no_change_is_lost() -> None:
+    queue = Queue()
+    queue.add(key("x"))
+    taken = await queue.get()
+    queue.add(key("x"))
+    queue.add(key("x"))
+    assert len(queue) == 0
+    assert queue.running == 1
+    queue.done(taken)
+    assert await queue.get() == key("x")
+    queue.done(key("x"))
+    assert len(queue) == 0
+
+
+async def test_a_big_namespace_does_not_hold_up_a_small_one() -> None:
+    queue = Queue()
+    for number in range(100):
+        queue.add(key(str(number), "big"))
+    queue.add(key("only", "small"))
+    taken = [await queue.get() for _ in range(3)]
+    assert [item.namespace for item in taken] == ["big", "small", "big"]
+
+
+async def test_get_waits() -> None:
+    queue = Queue()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.add(key("x"))
+    assert await asyncio.wait_for(waiting, 1) == key("x")
+
+
+async def test_the_earliest_delay_counts() -> None:
+    queue = Queue()
+    queue.add_after(key("x"), 3600)
+    queue.add_after(key("x"), 0)
+    queue.add_after(key("x"), 7200)
+    assert await asyncio.wait_for(queue.get(), 1) == key("x")
+
+
+async def test_a_cancelled_delay_does_not_come() -> None:
+    queue = Queue()
+    queue.add_after(key("x"), 0)
+    queue.cancel_timer(key("x"))
+    queue.add_after(key("y"), 0)
+    assert await asyncio.wait_for(queue.get(), 1) == key("y")
+    assert len(queue) == 0
+
+
+async def test_backoff_doubles_to_a_minute_and_begins_anew_after_success() -> None:
+    queue = Queue()
+    delays = [queue.failed(key("x")) for _ in range(9)]
+    for delay, most in zip(delays, (1, 2, 4, 8, 16, 32, 60, 60, 60), strict=True):
+        assert most * 0.8 <= delay <= most
+    assert queue.failed(key("other")) <= 1
+    queue.succeeded(key("x"))
+    assert queue.failed(key("x")) <= 1
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.001])
+async def test_a_key_that_wakes_itself_may_be_slowed_down(delay: float) -> None:
+    queue = Queue()
+    queue.add(key("x"))
+    taken = await queue.get()
+    queue.add(key("x"))
+    queue.done(taken, delay)
+    assert len(queue) == (1 if delay == 0 else 0)
+    assert await asyncio.wait_for(queue.get(), 1) == key("x")
