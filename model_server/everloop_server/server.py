@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Iterator
 from typing import Any, Final
 
 import uvicorn
@@ -29,6 +30,14 @@ log = logging.getLogger("everloop")
 KEEP_ALIVE_SECONDS: Final = 3900
 
 
+class Uvicorn(uvicorn.Server):
+    """Leaves signals to MLServer: it would end at once, and we drain first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 class GatedREST(RESTServer):  # type: ignore[misc]  # mlserver ships no types
     """MLServer's REST server behind our gate."""
 
@@ -36,7 +45,10 @@ class GatedREST(RESTServer):  # type: ignore[misc]  # mlserver ships no types
         super().__init__(*args)
         self._app.add_exception_handler(RequestValidationError, _malformed)
         self.gate = Gate(self._app, metrics)
-        self.stopping = False
+
+    async def start(self) -> None:
+        self._server = Uvicorn(self._get_config())
+        await self._server.serve()
 
     def _get_config(self) -> uvicorn.Config:
         return uvicorn.Config(

@@ -104,7 +104,7 @@ def served(report: dict[str, Any]) -> Iterator[Served]:
         contract.ENV_SIGNATURE: json.dumps(report["signature"]),
         "EVERLOOP_HTTP_PORT": str(http),
         "EVERLOOP_METRICS_PORT": str(metrics),
-        "EVERLOOP_DRAIN_SECONDS": "0.2",
+        "EVERLOOP_DRAIN_SECONDS": "2",
     }
     command = [sys.executable, "-m", "everloop_server"]
     with subprocess.Popen(
@@ -280,3 +280,16 @@ def test_metadata_is_the_signature(server: Served, run: dict[str, Any]) -> None:
 def test_nobody_can_unload_the_model(server: Served, run: dict[str, Any]) -> None:
     assert ask(f"{server.url}/v2/repository/models/flights/unload", {})[0] == 404
     assert ask(f"{server.url}/v2/health/ready")[0] == 200
+
+
+def test_stopping_answers_those_who_have_not_noticed(
+    server: Served, run: dict[str, Any], rows: pd.DataFrame
+) -> None:
+    """The last test here: it ends the server that all of them share."""
+    server.process.terminate()
+    deadline = time.monotonic() + 10
+    while ask(f"{server.url}/v2/health/ready")[0] == 200:
+        assert time.monotonic() < deadline, "still ready after SIGTERM"
+    status, _ = ask(f"{server.url}/v2/models/flights/infer", infer_request(rows[:1], run))
+    assert status == 200
+    assert server.process.wait(timeout=60) == 0
