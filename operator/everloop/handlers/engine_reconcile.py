@@ -24,6 +24,7 @@ from everloop.plans.plan import Plan
 logger = logging.getLogger(__name__)
 OBSERVE_SECONDS = 30.0  # Prometheus or a router that does not answer must not hold a worker
 OURS = f"{contract.GROUP}/"  # prefix of our finalizers
+SOONEST_SECONDS = 0.1  # a plan that asks for a moment that has passed
 RESTLESS = 10  # passes in a row that changed the status: from then on they are slowed down
 # Only a change of the spec (or of the cluster) helps; the others may go away by themselves.
 _TERMINAL = {errors.Invalid.condition, contract.REASON_NAME_CONFLICT, errors.NotServed.condition}
@@ -122,7 +123,8 @@ class Reconciler:
         for name, amount in plan.counters.items():
             self._metrics.increase(name, amount)
         if plan.requeue_at is not None:
-            self._queue.add_after(key, (plan.requeue_at - now).total_seconds())
+            seconds = (plan.requeue_at - now).total_seconds()
+            self._queue.add_after(key, max(seconds, SOONEST_SECONDS))
         self._restless[key] = self._restless.get(key, 0) + 1 if wrote else 0
         return any(problem.reason != errors.Invalid.condition for problem in problems)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -70,7 +71,7 @@ class Operator:
                     own,
                     settings.namespace,
                     settings.lease_name,
-                    settings.pod_uid,
+                    _identity(settings),
                     settings.lease_seconds,
                 )
                 async with Client(configuration, self._request, lease.held) as client:
@@ -161,6 +162,16 @@ class Operator:
 
     def _unready(self) -> list[str]:
         return [] if self._listed else ["the objects of the cluster are not listed yet"]
+
+
+def _identity(settings: Settings) -> str:
+    """The pod's UID: the same after a crash of the container, so that it goes on at once.
+
+    Outside a pod every process is somebody else.
+    """
+    if settings.pod_uid != Settings.pod_uid:
+        return settings.pod_uid
+    return f"{settings.pod_uid}-{secrets.token_hex(4)}"
 
 
 async def _until_answered(call: Callable[[], Awaitable[None]]) -> None:

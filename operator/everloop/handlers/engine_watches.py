@@ -77,6 +77,7 @@ class Watches:
         for item in self._watched.values():
             resource = item.resource
             selector = (resource.group, resource.version, resource.plural)
+            self._metrics.ages.seen(item.qualified)
             kopf.on.event(*selector, registry=registry, id=item.qualified)(self._handler(item))
             if item.labelled:
                 settings.watching.label_selectors[selector] = SELECTOR
@@ -164,7 +165,7 @@ class Watches:
         try:
             for namespace in self._namespaces or (None,):
                 await self._list_in(item, namespace)
-        except errors.NotServed:
+        except (errors.NotServed, errors.NotFound):
             logger.debug("%s is not served", resource.plural)
         self._listed.add(item.qualified)
         self._metrics.cached.labels(item.qualified).set(self._cache.size(item.qualified))
