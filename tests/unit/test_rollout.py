@@ -70,6 +70,26 @@ def test_a_good_challenger_goes_through_all_steps_and_replaces_the_champion() ->
     assert world.status.verdicts[0].verdict == "Pass", "verdicts of the last rollout stay"
 
 
+def test_a_challenger_with_all_the_traffic_is_still_on_trial_and_the_deployment_is_ready() -> None:
+    world = challenged(spec={})
+    world.edit(rollout={**ROLLOUT, "steps": [{"weight": 100}, {"analysis": {}}]})
+    world.run(3)
+    assert world.weights == {V2: 100}
+    assert (world.status.champion, world.status.step) == (V1, 1)
+    assert world.condition("Ready")["status"] == "True"
+    assert world.status.phase == "RollingOut"
+    assert V1 in world.servers, "to come back to"
+    world.crash(V2)
+    world.run(1)
+    assert world.weights == {V1: 100}
+    assert world.condition("Ready")["status"] == "True"
+    world.ready(V2)
+    world.run(3)
+    world.answer(V2, 300, 0)
+    world.run(3)
+    assert world.status.champion == V2
+
+
 def test_weight_moves_only_to_servers_that_are_ready_and_reached() -> None:
     world = rolling()
     world.register(2)

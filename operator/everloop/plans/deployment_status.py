@@ -30,7 +30,7 @@ def status_and_events(
     generation = deployment.metadata.generation
     progress = decision.progress
     shares = _traffic(observed, decision, traffic)
-    ready = _ready(observed, decision, traffic, shares)
+    ready = _ready(observed, decision, shares)
     wanted = [
         ready,
         _reconciling(decision),
@@ -118,9 +118,7 @@ def _rejected(observed: Observed) -> list[RejectedVersion]:
     ]
 
 
-def _ready(
-    observed: Observed, decision: Decision, traffic: Traffic, shares: list[TrafficShare]
-) -> Condition:
+def _ready(observed: Observed, decision: Decision, shares: list[TrafficShare]) -> Condition:
     """Ready is what clients feel: the champion answers. A rollout or a bad challenger is not."""
     champion = decision.champion
     if decision.invalid:
@@ -128,7 +126,7 @@ def _ready(
     if champion is None:
         reason = "Suspended" if observed.deployment.spec.suspend else contract.REASON_NO_CHAMPION
         return condition(contract.READY, False, reason, decision.message)
-    obstacle = _obstacle(observed, champion, traffic, shares)
+    obstacle = _obstacle(observed, decision, champion, shares)
     if obstacle is not None:
         return condition(contract.READY, False, *obstacle)
     version = observed.versions.get(champion)
@@ -140,15 +138,19 @@ def _ready(
 
 
 def _obstacle(
-    observed: Observed, champion: str, traffic: Traffic, shares: list[TrafficShare]
+    observed: Observed, decision: Decision, champion: str, shares: list[TrafficShare]
 ) -> tuple[str, str] | None:
     """What keeps a champion from serving, as reason and message: the first that holds."""
+    traffic = observed.traffic
     trouble = traffic.trouble.get(champion)
     others = [share.model_version for share in shares if share.ready_replicas and share.weight]
     down = f"no server of {champion} is ready" + (f": {trouble}" if trouble else "")
     if others:
         down += f"; its traffic goes to {', '.join(others)}"
-    served = any(share.model_version == champion and share.weight for share in shares)
+    # A rollout may give all the traffic to the challenger before it promotes it.
+    expected = {name for name, weight in decision.target.items() if weight}
+    wanted = {champion} if champion in expected else {champion, *expected}
+    served = any(share.model_version in wanted and share.weight for share in shares)
     checks = (
         (
             observed.deployment.spec.runtime.replicas == 0,
