@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 Object = dict[str, Any]
+LONG = re.compile(r"-?\d+\.\d{5,}")  # a number with more digits than people read
 Said = Iterator[tuple[bool, str]]  # (worth remembering, text)
 
 
@@ -77,17 +79,12 @@ def _run(before: Object, after: Object) -> Said:
                     yield True, _gate(gate)
     was, now = before.get("status", {}).get("phase"), status.get("phase")
     if trial is None and now and now != was and now not in ("Complete", "Failed"):
-        yield False, f"{who}: {now} ({reason(after)})"
+        yield False, f"{who}: {conditions(after).get('Ready', {}).get('message') or now}"
 
 
 def _gate(gate: Object) -> str:
-    text = f"gate {gate['metric']} {gate['kind']}: {gate['verdict']}"
-    if gate.get("low"):
-        text += f", difference {short(gate.get('value'))} in [{short(gate['low'])}, "
-        text += f"{short(gate.get('high'))}], must stay above {short(gate.get('bound'))}"
-    elif gate.get("value"):
-        text += f", {short(gate['value'])} against {short(gate.get('bound'))}"
-    return f"{text} {gate.get('message', '')}".rstrip()
+    said = LONG.sub(lambda found: short(found[0]), gate.get("message", ""))
+    return f"gate {gate['metric']} {gate['kind']}: {gate['verdict']}. {said}"
 
 
 def _version(before: Object, after: Object) -> Said:
@@ -111,7 +108,8 @@ def _deployment(before: Object, after: Object) -> Said:
         yield True, f"mldep {name}: {new['champion']} is champion, at {new.get('url')}"
     if new.get("challenger") and new.get("challenger") != old.get("challenger"):
         yield True, f"mldep {name}: {new['challenger']} challenges {new.get('champion')}"
-    if (weights := traffic(after)) != traffic(before) and weights:
+    shares = [share["weight"] for share in new.get("traffic") or []]
+    if (weights := traffic(after)) != traffic(before) and sum(shares):
         yield True, f"mldep {name}: traffic {weights}"
     known = [_verdict(one) for one in old.get("verdicts") or []]
     for verdict in new.get("verdicts") or []:
@@ -139,7 +137,7 @@ def _monitor(before: Object, after: Object) -> Said:
     old = {one["name"]: one for one in before.get("status", {}).get("signals") or []}
     watched = after.get("status", {}).get("champion")
     changed = watched != before.get("status", {}).get("champion")
-    for one in after.get("status", {}).get("signals") or []:
+    for one in (watched and after["status"].get("signals")) or []:
         if changed or one["state"] != old.get(one["name"], {}).get("state"):
             text = f"monitor: {one['name']} of {watched} is {one['state']}"
             if one.get("value"):

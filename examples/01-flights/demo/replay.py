@@ -42,12 +42,14 @@ class Replay:
     day_seconds: float
     tally: Tally = field(default_factory=Tally)
     day: date | None = None
-    hour: float = 0.0
+    _midnight: float = 0.0  # of `day`, in time.monotonic()
+    _pace: float = 1.0  # seconds of that day
     _pending: set[asyncio.Task[None]] = field(default_factory=set)
 
     def clock(self) -> str:
         """Simulated local time, `2013-07-01 14:00`; empty before the first day."""
-        return f"{self.day} {int(self.hour):02}:00" if self.day else ""
+        hour = int(24 * (time.monotonic() - self._midnight) / self._pace)
+        return f"{self.day} {min(hour, 23):02}:00" if self.day else ""
 
     async def play(
         self,
@@ -82,10 +84,9 @@ class Replay:
 
     async def _play_day(self, day: date, midnight: float, pace: float, one_in: int) -> None:
         flights = self.flights.of_day(day, one_in)
-        self.day = day
+        self.day, self._midnight, self._pace = day, midnight, pace
         for flight in flights:
             await self._until(midnight + pace * flight.second / 86400)
-            self.hour = flight.second / 3600
             task = asyncio.ensure_future(self._send(flight.id, flight.row))
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)

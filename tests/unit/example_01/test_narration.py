@@ -64,11 +64,11 @@ def test_run_that_completes_tells_its_gates() -> None:
     ended = {
         "conditions": [READY, {**READY, "type": "Complete"}],
         "metrics": {"val_auc": "0.78123"},
-        "gates": [{**gate, "low": "0.05", "high": "0.11", "bound": "-0.01"}],
+        "gates": [{**gate, "message": "0.0812345678 against flights-v1"}],
     }
     told = said("trainingruns", run({"phase": "Running"}), run(ended))
     assert told[0] == "run flights-1-1 complete: val_auc 0.7812"
-    assert "difference 0.08 in [0.05, 0.11], must stay above -0.01" in told[1]
+    assert told[1] == "gate val_auc Champion: Pass. 0.08123 against flights-v1"
 
 
 @pytest.mark.parametrize(
