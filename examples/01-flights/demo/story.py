@@ -149,11 +149,12 @@ class Demo:
             self.replay.play(SUMMER, SUMMER + 7 * DAY, stop=stop, after_day=self._labels)
         )
         try:
-            run = await self.watch.until("July's drift causes a run", self._caused_run, 90)
+            self._tell_cause(
+                await self.watch.until("July's drift causes a run", self._caused_run, 90)
+            )
         finally:
             stop.set()
             replayed = await july
-        self._tell_cause(run)
         self.timeline.line(
             f"fast-forward to {LABELLED}: a day a second, each day's labels arrive after it"
         )
