@@ -133,10 +133,10 @@ class OperatorProcess:
 
         return eventually(ended, seconds, f"it goes on. {self.tail()}")[0]
 
-    def wait_leading(self, seconds: float = 30) -> None:
+    def wait_leading(self, seconds: float = 120) -> None:
         """Until this replica acts."""
         eventually(
-            lambda: self.metric("everloop_operator_leader") == 1, seconds, f"no leader {self.log}"
+            lambda: self.metric("everloop_operator_leader") == 1, seconds, f"no leader. {self.tail()}"
         )
 
     def wait_idle(self, seconds: float = 60) -> None:

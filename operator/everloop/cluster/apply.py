@@ -23,6 +23,7 @@ from everloop.plans.plan import Child, Deletion, Mode, OnConflict, Patch
 
 logger = logging.getLogger(__name__)
 Json = dict[str, Any]
+CLAIMS = 5  # a controller may write the status of a young object between our read and our write
 
 
 @dataclass(frozen=True)
@@ -199,19 +200,25 @@ class Applier:
         POST records its manager as "Update"; a later apply would share those fields, never drop
         them. This is what client-go's csaupgrade does.
         """
-        live = await self._read(desired)
-        if live is None:
-            raise errors.Conflict(f"{objects.describe(desired)} is gone")
-        entries = live["metadata"].get("managedFields") or []
-        claimed = _claimed(entries, desired["apiVersion"])
-        if claimed == entries:
-            return
-        version = live["metadata"]["resourceVersion"]
-        body = [
-            {"op": "replace", "path": "/metadata/managedFields", "value": claimed},
-            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
-        ]
-        await self._client.patch(desired, JSON_PATCH, body)
+        for attempt in range(CLAIMS):
+            live = await self._read(desired)
+            if live is None:
+                raise errors.Conflict(f"{objects.describe(desired)} is gone")
+            entries = live["metadata"].get("managedFields") or []
+            claimed = _claimed(entries, desired["apiVersion"])
+            if claimed == entries:
+                return
+            version = live["metadata"]["resourceVersion"]
+            body = [
+                {"op": "replace", "path": "/metadata/managedFields", "value": claimed},
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+            ]
+            try:
+                await self._client.patch(desired, JSON_PATCH, body)
+                return
+            except errors.Conflict:
+                if attempt == CLAIMS - 1:
+                    raise
 
 
 def prepare(parent: objects.Object, child: Child) -> Json:
