@@ -51,20 +51,37 @@ def system(program: str) -> Path:
 def prometheus_operator_crds() -> Path:
     """A folder with the operator's CRDs, one a file: its Go module carries them."""
     module = "github.com/prometheus-operator/prometheus-operator"
-    tool = tools.owner_of("prometheus-operator")
-    home = cache_folder() / "crds" / f"{tool.name}-{tool.version}"
-    with lock(cache_folder() / "crds.lock", "waiting for another process to fetch the CRDs"):
+    return _module_files("prometheus-operator", module, "example/prometheus-operator-crd/*.yaml")
+
+
+def kwok_stages() -> list[Path]:
+    """What kwok does to fake nodes and pods: made ready at once, and kept alive by leases."""
+    folder = _module_files(
+        "kwok",
+        "sigs.k8s.io/kwok",
+        "kustomize/stage/node/fast/*.yaml",
+        "kustomize/stage/node/heartbeat-with-lease/*.yaml",
+        "kustomize/stage/pod/fast/*.yaml",
+    )
+    return sorted(file for file in folder.iterdir() if file.name != "kustomization.yaml")
+
+
+def _module_files(tool_name: str, module: str, *patterns: str) -> Path:
+    """A cached folder with files of a Go module, at the version that `go/TOOL` pins."""
+    tool = tools.owner_of(tool_name)
+    home = cache_folder() / "files" / f"{tool.name}-{tool.version}"
+    with lock(home.parent / "files.lock", f"another process fetches files of {tool.name}"):
         if not home.exists():
             work = HERE / "go" / tool.name
             run([_go(), "mod", "download", module], env=_go_environment(), cwd=work)
-            listed = run(
-                [_go(), "list", "-m", "-f", "{{.Dir}}", module], env=_go_environment(), cwd=work
-            )
+            command = [_go(), "list", "-m", "-f", "{{.Dir}}", module]
+            source = Path(run(command, env=_go_environment(), cwd=work).strip())
             scratch = home.with_name(f".{home.name}")
             shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
-            for file in (Path(listed.strip()) / "example/prometheus-operator-crd").glob("*.yaml"):
-                (scratch / file.name).write_bytes(file.read_bytes())
+            scratch.mkdir()
+            for pattern in patterns:
+                for file in source.glob(pattern):
+                    (scratch / file.name).write_bytes(file.read_bytes())
             scratch.rename(home)
     return home
 

@@ -12,7 +12,7 @@ from devcluster import binaries, cleanup, packages, pki
 from devcluster.control_plane import Addresses, Parts
 from devcluster.paths import state_folder, write_info
 from devcluster.processes import Processes
-from devcluster.progress import step
+from devcluster.progress import step, wait_for
 
 AUDIT_POLICY = """\
 apiVersion: audit.k8s.io/v1
@@ -72,6 +72,7 @@ class ControlPlane:
             self._start_controllers(parts)
             if self.kwok:
                 self._start_kwok(parts)
+                self._wait_for_pods(parts)
         write_info(self.name, {
             "name": self.name,
             "kind": "control-plane",
@@ -124,9 +125,21 @@ class ControlPlane:
             binaries.find("kwok")["kwok"],
             f"--kubeconfig={parts.kubeconfig}",
             "--manage-all-nodes=true",
+            *(f"--config={stage}" for stage in binaries.kwok_stages()),
             "--node-lease-duration-seconds=40",
             "--server-address=",
         ])  # fmt: skip
+
+    def _wait_for_pods(self, parts: Parts) -> None:
+        """Until the controllers have made it, no pod is admitted."""
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+
+        def made() -> bool:
+            self._processes.require("kube-controller-manager", "kwok")
+            return parts.get(account) is not None
+
+        wait_for("no service account for pods", made, 60,
+                 self._processes.explain("kube-controller-manager"))  # fmt: skip
 
     def _started(self) -> Parts:
         if self._parts is None:
