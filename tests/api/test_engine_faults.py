@@ -144,7 +144,7 @@ def test_two_replicas(kube: Kube, plane: ControlPlane, namespace: str, start: An
     first = start(identity="first")
     first.wait_leading()
     second = start(identity="second")
-    eventually(lambda: second.get("/readyz")[0] == 200, 20)
+    eventually(lambda: second.get("/readyz")[0] == 200, 60)
     toy = make_toy("one-acts", namespace)
     kube.create(toy)
     eventually(lambda: value(kube, toy), 5)
@@ -163,7 +163,7 @@ def test_two_replicas(kube: Kube, plane: ControlPlane, namespace: str, start: An
 
     # The old one comes back, and stands by.
     first.start()
-    eventually(lambda: first.get("/readyz")[0] == 200, 20)
+    eventually(lambda: first.get("/readyz")[0] == 200, 60)
     assert first.metric("everloop_operator_leader") == 0
     assert second.metric("everloop_operator_leader") == 1
 
@@ -174,9 +174,9 @@ def test_a_replica_that_ends_well_hands_over_at_once(
     first = start(identity="first")
     first.wait_leading()
     second = start(identity="second")
-    eventually(lambda: second.get("/readyz")[0] == 200, 20)
+    eventually(lambda: second.get("/readyz")[0] == 200, 60)
     assert first.stop() == 0
-    second.wait_leading(4)
+    second.wait_leading(8)  # the Lease itself would last 10 s
 
 
 def test_lease_taken_by_another_ends_the_process(

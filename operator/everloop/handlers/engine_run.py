@@ -45,7 +45,7 @@ class Operator:
         before_leading: Callable[[Client], Awaitable[None]] | None = None,
     ) -> None:
         """`outside(engine)` makes what kinds observe with; `before_leading` prepares what plans
-        need, with a client that may write; `intakes` run on the leader.
+        need, with a client that may write; `intakes` run on every replica.
         """
         self._kinds = kinds
         self._settings = settings
@@ -113,11 +113,16 @@ class Operator:
     async def _act(self, engine: Engine, lease: Lease, client: Client) -> None:
         await _until_answered(engine.watches.relist)
         self._listed = True
-        await lease.acquire()
-        # Held from the first moment, while the start of the rest may take its time.
-        parts = [asyncio.create_task(part) for part in (lease.hold(), self._lead(engine, client))]
+        # On every replica: a standby says that it is one, which is an answer and not a timeout.
+        parts = [asyncio.create_task(self._intake(item, engine)) for item in self._intakes]
         try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            await lease.acquire()
+            # Held from the first moment, while the start of the rest may take its time.
+            acting = [
+                asyncio.create_task(part) for part in (lease.hold(), self._lead(engine, client))
+            ]
+            parts += acting
+            done, _ = await asyncio.wait(acting, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
                 part.result()
         finally:
@@ -129,10 +134,7 @@ class Operator:
         if prepare is not None:
             await _until_answered(lambda: prepare(client))
         await _until_answered(engine.lead)
-        async with asyncio.TaskGroup() as group:
-            for intake in self._intakes:
-                group.create_task(self._intake(intake, engine))
-            await asyncio.Event().wait()
+        await asyncio.Event().wait()
 
     async def _intake(self, intake: Intake, engine: Engine) -> None:
         """An intake that returns had nothing to do; one that fails begins again."""
