@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from deployment_world import ROLLOUT, World, make_deployment
 
 from everloop import contract
+from everloop.plans.plan import Patch, Plan
 
 V1, V2, V3 = "flights-v1", "flights-v2", "flights-v3"
 
@@ -178,24 +180,42 @@ def test_two_routers_that_differ_are_no_weights_in_force() -> None:
     assert [share.weight for share in world.status.traffic] == [50, 50]
 
 
-def test_router_pods_are_pointed_at_a_changed_config_and_only_then() -> None:
+def test_router_pods_are_pointed_at_a_changed_config_until_they_follow() -> None:
     world = serving(v1=90, v2=10)
     made = world.tick()
     (patch,) = made.patches
-    digest = patch.manifest["metadata"]["annotations"][contract.ANNOTATION_SYNC]
     assert patch.manifest["metadata"]["uid"] == "uid-router-0"
-    router = world.routers["router-0"]
-    world.routers["router-0"] = type(router)(
-        router.name, router.uid, synced=digest, weights=router.weights, healthy=router.healthy
-    )
-    assert world.tick().patches == ()
+    pointed(world, patch)
+    assert world.tick(seconds=60).patches == (), "it does what it was asked for"
     world.edit(versions=listing(v1=50, v2=50))
-    assert len(world.tick().patches) == 1
-    templates = [
-        child.manifest["spec"]["template"]["metadata"]
-        for child in made.children
-        if child.manifest["kind"] == "Deployment"
-    ]
-    assert all(
-        contract.ANNOTATION_SYNC not in template.get("annotations", {}) for template in templates
-    )
+    (patch,) = world.tick().patches
+    pointed(world, patch)
+    assert world.tick(seconds=1).patches == (), "it is given time"
+    (again,) = world.tick(seconds=3).patches
+    assert sync(again).partition(".")[0] == sync(patch).partition(".")[0]
+    assert sync(again) != sync(patch), "the kubelet may have looked too early"
+    pointed(world, again)
+    world.sync()
+    assert world.tick(seconds=10).patches == ()
+
+
+def test_nothing_that_changes_with_the_weights_is_in_a_template() -> None:
+    world = serving(v1=90, v2=10)
+    before = templates(world.tick())
+    world.edit(versions=listing(v1=50, v2=50))
+    assert templates(world.tick()) == before
+
+
+def sync(patch: Patch) -> str:
+    return str(patch.manifest["metadata"]["annotations"][contract.ANNOTATION_SYNC])
+
+
+def pointed(world: World, patch: Patch) -> None:
+    """The annotation is on the router's pod."""
+    name = patch.manifest["metadata"]["name"]
+    world.routers[name] = replace(world.routers[name], synced=sync(patch))
+
+
+def templates(made: Plan) -> list[Any]:
+    deployments = [item.manifest for item in made.children if item.manifest["kind"] == "Deployment"]
+    return [manifest["spec"]["template"] for manifest in deployments]

@@ -34,6 +34,7 @@ from everloop.plans.plan import Child, Deletion, Manifest, Patch, Plan
 from everloop.plans.rollout import POLL, WATCH, Traffic
 from everloop.plans.traffic import allocate, rescale
 
+POKE = timedelta(seconds=3)
 DRAIN = timedelta(seconds=15)  # between the last weight and the end of the servers
 
 
@@ -63,7 +64,7 @@ def plan(observed: Observed, now: datetime) -> Plan:
             Child(config),
             *_router(observed, config),
         ),
-        patches=_syncs(observed, config),
+        patches=_syncs(observed, decision, weights, config, now),
         deletions=_deletions(observed, retirement),
         status=status,
         events=events,
@@ -154,14 +155,33 @@ def _router(observed: Observed, config: Manifest) -> list[Child]:
     return children
 
 
-def _syncs(observed: Observed, config: Manifest) -> tuple[Patch, ...]:
+def _syncs(
+    observed: Observed,
+    decision: Decision,
+    weights: Mapping[str, int],
+    config: Manifest,
+    now: datetime,
+) -> tuple[Patch, ...]:
+    """Annotations that make the kubelet look at a router's ConfigMap, and look again.
+
+    The kubelet may look before it has heard of the change, and then not again for a minute: as long
+    as a router does not do what it was asked for, it is asked every POKE.
+    """
     digest = config_digest(config["data"])
     namespace = observed.deployment.metadata.namespace
-    return tuple(
-        Patch(build_sync_patch(namespace, router.name, router.uid, digest))
-        for router in observed.routers
-        if router.synced != digest
-    )
+    value = f"{digest}.{int(now.timestamp())}"
+    wanted = {name for name in decision.live if name in observed.traffic.ready}
+    patches = []
+    for router in observed.routers:
+        known, _, asked = router.synced.partition(".")
+        behind = router.weights is not None and (
+            router.weights != weights or not wanted <= router.healthy
+        )
+        since = int(asked) if asked.isdecimal() else 0
+        again = behind and now.timestamp() >= since + POKE.total_seconds()
+        if known != digest or again:
+            patches.append(Patch(build_sync_patch(namespace, router.name, router.uid, value)))
+    return tuple(patches)
 
 
 def _deletions(observed: Observed, retirement: Retirement) -> tuple[Deletion, ...]:

@@ -37,7 +37,7 @@ class Router:
     name: str
     uid: str
     ready: bool = True
-    synced: str = ""  # digest of the config it was last pointed at
+    synced: str = ""  # digest of the config it was last pointed at, and when (seconds)
     weights: Mapping[str, int] | None = None  # in force; None: no answer
     healthy: frozenset[str] = frozenset()  # versions with an endpoint that answers it
     problem: str = ""  # why there is no answer
