@@ -125,6 +125,7 @@ def test_deleted_serving_child_comes_back(
     kube: Kube, everloop: Everloop, model: str, kind: str
 ) -> None:
     deployment = serving(kube, model, everloop[1])
+    everloop[0].wait_idle()
     api_version, plural = APPLIED[kind]
     before = {item["metadata"]["name"] for item in children(kube, deployment, api_version, plural)}
     assert before
