@@ -86,9 +86,11 @@ def namespace(kube: Kube) -> Iterator[str]:
 
 
 def _remove(kube: Kube) -> None:
-    kube.run("delete", "namespace", NAMESPACE, "--wait=false")
-    kube.run("-n", NAMESPACE, "delete", "pods", "--all", "--grace-period=1", "--wait=false")
-    kube.run("wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=120s")
+    # a namespace waits for its slowest pod's grace period: pods first, and at once
+    for kinds in ("mlexp,mlmon,mldep,mltr,mlmv", "deployments.apps,replicasets.apps,jobs.batch"):
+        kube.run("-n", NAMESPACE, "delete", kinds, "--all", "--wait=false")
+    kube.run("-n", NAMESPACE, "delete", "pods", "--all", "--grace-period=1")
+    kube.run("delete", "namespace", NAMESPACE, "--timeout=120s")
 
 
 def _devcluster(module: str, *arguments: str) -> None:

@@ -59,7 +59,7 @@ def test_monitor_caused_exactly_one_run(played: Played, kube: Kube) -> None:
     assert is_true(runs[0], "Complete")
     trigger = json.loads(runs[0]["metadata"]["annotations"]["everloop.dev/trigger"])
     assert trigger["signal"] == "InputDrift"
-    assert float(trigger["value"]) > 1.5
+    assert float(trigger["value"]) > 1
     moved = {text.split()[0] for text in trigger["top"][:2]}
     assert moved == {"temp", "dewp"}
 

@@ -121,6 +121,7 @@ class Demo:
         """Days of the same winter that the search never saw: nothing may happen."""
         first, last = QUIET
         self.timeline.heading(f"3. {first} to {last}, winter as before: nothing may happen")
+        self.timeline.event(f"replay of {first} to {last} begins")
         end_guard = self.watch.forbid(_drift_or_run)
         fill = asyncio.create_task(self._fill())
         await self._guarded(self.replay.play(first, last))
@@ -144,6 +145,7 @@ class Demo:
     async def drift(self) -> None:
         """July: warmer than anything in the reference. Then the labels arrive."""
         self.timeline.heading("4. July: nobody has told the model that it is summer")
+        self.timeline.event(f"the replay goes on with {SUMMER}")
         stop = asyncio.Event()
         july = asyncio.create_task(
             self.replay.play(SUMMER, SUMMER + 7 * DAY, stop=stop, after_day=self._labels)
