@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from everloop import __version__
@@ -30,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb. Exit code 1 with one line on stderr when it could not do its work."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` that has seen enough is no error
     parsed = parser().parse_args(arguments)
     try:
         client = connect(parsed.context, parsed.namespace)
