@@ -135,9 +135,8 @@ class OperatorProcess:
 
     def wait_leading(self, seconds: float = 120) -> None:
         """Until this replica acts."""
-        eventually(
-            lambda: self.metric("everloop_operator_leader") == 1, seconds, f"no leader. {self.tail()}"
-        )
+        what = f"no leader. {self.tail()}"
+        eventually(lambda: self.metric("everloop_operator_leader") == 1, seconds, what)
 
     def wait_idle(self, seconds: float = 60) -> None:
         """Until nothing waits and nothing runs, twice in a row, with everything listed."""
