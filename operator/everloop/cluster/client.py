@@ -127,6 +127,8 @@ class Client:
             raise errors.Transient(f"{method} {path}: {error or type(error).__name__}") from error
         finally:
             self._observe(verb or method.lower(), plural, status)
+        if status == 401:
+            self._configuration.refused()
         if status >= 400:
             raise errors.from_status(status, _status_object(answer))
         return answer

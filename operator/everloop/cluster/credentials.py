@@ -50,6 +50,10 @@ class Configuration:
             self._token, self._token_read = self.token_file.read_text().strip(), now
         return self._token
 
+    def refused(self) -> None:
+        """The server did not take the token: read the file again at the next request."""
+        self._token = None
+
     def ssl_context(self) -> ssl.SSLContext:
         """For TLS to this server, with our certificate if we have one."""
         context = ssl.create_default_context(cadata=self.ca)
