@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from everloop.contract import child_name
+
 Json = dict[str, Any]
 PLURALS = {"ConfigMap": "configmaps", "Endpoints": "endpoints"}
 
@@ -101,8 +103,9 @@ class Kube:
 
 
 def dns_label(test: str) -> str:
-    """A test's name as the name of an object or a namespace."""
-    return re.sub("[^a-z0-9]+", "-", test.removeprefix("test_").lower())[:40].strip("-")
+    """A test's name, with its parameters, as the name of an object or a namespace."""
+    words = re.sub("[^a-z0-9]+", "-", test.removeprefix("test_").lower()).strip("-")
+    return child_name(words, limit=40)
 
 
 def ref(api_version: str, kind: str, namespace: str, name: str) -> Json:
