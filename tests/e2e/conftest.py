@@ -86,9 +86,9 @@ def namespace(kube: Kube) -> Iterator[str]:
 
 
 def _remove(kube: Kube) -> None:
-    # a namespace waits for its slowest pod's grace period: pods first, and at once
-    for kinds in ("mlexp,mlmon,mldep,mltr,mlmv", "deployments.apps,replicasets.apps,jobs.batch"):
-        kube.run("-n", NAMESPACE, "delete", kinds, "--all", "--wait=false")
+    # a namespace waits for its slowest pod's grace period: owners first, then pods at once
+    for kinds in ("mlexp,mlmon,mldep,mltr", "deployments.apps", "replicasets.apps,jobs.batch"):
+        kube.run("-n", NAMESPACE, "delete", kinds, "--all", "--cascade=orphan")
     kube.run("-n", NAMESPACE, "delete", "pods", "--all", "--grace-period=1")
     kube.run("delete", "namespace", NAMESPACE, "--timeout=120s")
 

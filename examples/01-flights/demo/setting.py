@@ -20,7 +20,7 @@ NAMESPACE = "flights"
 MANIFESTS = EXAMPLE / "manifests"
 S3_ENDPOINT = "http://s3.storage.svc:8333"  # as pods of the dev cluster reach it (its add-ons)
 S3_SECRET = "/api/v1/namespaces/storage/secrets/s3-credentials"
-OURS = "mlexp,mlmon,mldep,mltr,mlmv"
+OURS = "mlexp,mlmon,mldep,mltr"
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -108,10 +108,10 @@ async def clean(cluster: Cluster, store: Store, timeline: Timeline) -> None:
     path = f"/api/v1/namespaces/{NAMESPACE}"
     if await cluster.get(path):
         timeline.line(f"removing namespace {NAMESPACE} of an earlier run ...")
-        # Namespaces wait for their slowest pod's grace period. Nobody sends requests any more, so
-        # servers need not wait for routers to forget them: pods first, and at once.
-        for kinds in (OURS, "deployments.apps,replicasets.apps,jobs.batch"):
-            await cluster.run("-n", NAMESPACE, "delete", kinds, "--all", "--wait=false")
+        # A namespace waits for its slowest pod's grace period, a minute. Nobody sends requests any
+        # more, so servers need not wait until routers forget them: owners first, then pods at once.
+        for kinds in (OURS, "deployments.apps", "replicasets.apps,jobs.batch"):
+            await cluster.run("-n", NAMESPACE, "delete", kinds, "--all", "--cascade=orphan")
         await cluster.run("-n", NAMESPACE, "delete", "pods", "--all", "--grace-period=1")
         await cluster.run("delete", "namespace", NAMESPACE, "--wait=false")
 
