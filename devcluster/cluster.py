@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from devcluster import binaries, cleanup, dns, network, node, packages, pki, scratch_image
+from devcluster import binaries, cleanup, dns, network, node, packages, pki
 from devcluster.control_plane import Addresses, Parts
+from devcluster.images.registry import push_static
 from devcluster.network import Network
 from devcluster.node import PAUSE, Node
 from devcluster.paths import read_info, state_folder, write_info
@@ -84,7 +85,17 @@ def _push_images(worker: Node, processes: Processes) -> dict[str, str]:
 
     def push(program: str, image: str) -> str:
         processes.require("registry")
-        return scratch_image.push(worker.registry, image, found[program], machine)
+        name, tag = image.split(":")
+        binary = found[program]
+        return push_static(
+            worker.registry,
+            name,
+            {f"/{binary.name}": binary},
+            [f"/{binary.name}"],
+            tag=tag,
+            user="65534:65534",
+            arch=machine,
+        )
 
     wait_for("the registry does not answer", worker.registry_answers, 20,
              processes.explain("registry"))  # fmt: skip
