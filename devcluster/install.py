@@ -73,7 +73,9 @@ def _webhook_secret(kubectl: list[Any]) -> dict[str, Any]:
 
 
 def _apply(kubectl: list[Any], manifest: dict[str, Any]) -> None:
-    run([*kubectl, "apply", "-f", "-"], stdin=json.dumps(manifest))
+    # on the server's side: kubectl's own get-then-create fails when a create is tried twice
+    run([*kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-"],
+        stdin=json.dumps(manifest))  # fmt: skip
 
 
 def main() -> int:

@@ -40,7 +40,7 @@ def cluster_name() -> Iterator[str]:
         _devcluster("devcluster.install", "--name", OWN_NAME, "--speedup", SPEEDUP)
         yield OWN_NAME
     finally:
-        _devcluster("devcluster", "down", "--name", OWN_NAME, "--purge")
+        _devcluster("devcluster", "down", "--name", OWN_NAME)  # its images stay in the cache
 
 
 @pytest.fixture(scope="session")
