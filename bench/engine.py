@@ -104,6 +104,7 @@ class IdiomaticOperator:
             "KUBECONFIG": str(kubeconfig),
             "PYTHONPATH": f"{SUPPORT}:{ROOT / 'operator'}",
         }
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as for ours
         self._command = [sys.executable, "-m", "kopf", "run", "--standalone", "--quiet",
                          "-n", namespace, str(ROOT / "bench" / "kopf_operator.py")]  # fmt: skip
         self._log = log

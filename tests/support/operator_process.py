@@ -70,6 +70,8 @@ class OperatorProcess:
             "KUBECONFIG": str(kubeconfig),
             **{f"EVERLOOP_{name.upper()}": str(value) for name, value in values.items()},
         }
+        # Tests wait for many starts, and compiled modules are half of each.
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> OperatorProcess:

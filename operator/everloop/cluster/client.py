@@ -57,7 +57,7 @@ class Client:
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
             headers={"Accept": "application/json, */*;q=0.5", "User-Agent": self._agent},
-            trust_env=True,
+            trust_env=credentials.behind_proxy(),
         )
         return self
 

@@ -23,6 +23,11 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_SECONDS = 60.0  # the kubelet renews a token long before it expires
 
 
+def behind_proxy(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a proxy is configured. Asking aiohttp to look costs two threads' hops a request."""
+    return any(environment.get(name) for name in ("HTTPS_PROXY", "https_proxy"))
+
+
 class NoCredentials(Exception):  # noqa: N818 (what is wrong)
     """Neither a service account nor a usable kubeconfig; the message says what to do."""
 

@@ -87,6 +87,6 @@ async def login(**_kwargs: Any) -> kopf.AiohttpSession:
         connector=aiohttp.TCPConnector(limit=0, ssl=found.ssl_context()),
         headers={"User-Agent": "everloop-watch"}
         | ({"Authorization": f"Bearer {token}"} if token else {}),
-        trust_env=True,
+        trust_env=credentials.behind_proxy(),
     )
     return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
