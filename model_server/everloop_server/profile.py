@@ -7,6 +7,7 @@ inner edges; what is missing, or a category the reference has not seen, has a bi
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ SCHEMA: Final = 1
 
 
 @dataclass(frozen=True)
-class Feature:
+class Feature(ABC):
     """One monitored column: what its bins are and how full they are in the reference."""
 
     name: str
@@ -32,9 +33,9 @@ class Feature:
         """Rows per bin, in the order of `bins`; they sum to the number of values."""
         return np.bincount(self.codes(values), minlength=len(self.bins))
 
+    @abstractmethod
     def codes(self, values: Array) -> Array:
         """Number of each value's bin."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

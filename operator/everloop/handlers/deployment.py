@@ -14,8 +14,18 @@ from everloop.handlers.deployment_reads import (
     read_routers,
     read_servers,
 )
-from everloop.handlers.kind import Kind, Object, Ref, Resource, View
+from everloop.handlers.kind import Kind, Object, Ref, View
 from everloop.handlers.outside import Outside
+from everloop.handlers.resources import (
+    APPS_DEPLOYMENTS,
+    CONFIG_MAPS,
+    CONTROLLER_REVISIONS,
+    DEPLOYMENTS,
+    MODEL_VERSIONS,
+    POD_MONITORS,
+    PODS,
+    SERVICES,
+)
 from everloop.manifests.router import router_name
 from everloop.plans.analysis import Stratum, count
 from everloop.plans.deployment import plan
@@ -25,15 +35,6 @@ from everloop.plans.history import read_history
 from everloop.plans.rollout import Evidence, weight_at
 from everloop.prometheus.client import PrometheusReader, PrometheusUnavailable, Sample
 from everloop.prometheus.rollout_queries import answers
-
-RESOURCE = Resource(contract.GROUP, contract.VERSION, "deployments", "Deployment")
-VERSIONS = Resource(contract.GROUP, contract.VERSION, "modelversions", "ModelVersion")
-SERVERS = Resource("apps", "v1", "deployments", "Deployment")
-HISTORY = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
-SERVICES = Resource("", "v1", "services", "Service")
-CONFIGS = Resource("", "v1", "configmaps", "ConfigMap")
-PODS = Resource("", "v1", "pods", "Pod")
-POD_MONITORS = Resource("monitoring.coreos.com", "v1", "podmonitors", "PodMonitor")
 
 
 def references(deployment: Object) -> Iterable[Ref]:
@@ -62,7 +63,7 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
         versions=_versions(deployment, view),
         history=read_history(
             view.list(
-                HISTORY.kind,
+                CONTROLLER_REVISIONS.kind,
                 namespace,
                 {**labels, contract.LABEL_COMPONENT: contract.COMPONENT_HISTORY},
             )
@@ -160,10 +161,10 @@ def by_version(samples: Iterable[Sample]) -> dict[tuple[str, str], float]:
 
 
 KIND = Kind(
-    resource=RESOURCE,
-    children=(SERVERS, SERVICES, CONFIGS, PODS, HISTORY, POD_MONITORS),
+    resource=DEPLOYMENTS,
+    children=(APPS_DEPLOYMENTS, SERVICES, CONFIG_MAPS, PODS, CONTROLLER_REVISIONS, POD_MONITORS),
     references=references,
     observe=observe,
     plan=plan,
-    watched_for=(VERSIONS,),
+    watched_for=(MODEL_VERSIONS,),
 )

@@ -9,14 +9,10 @@ from everloop import contract
 from everloop.api.experiment import Experiment
 from everloop.api.report import from_config_map
 from everloop.api.trainingrun import TrainingRun
-from everloop.handlers.kind import Kind, Object, Ref, Resource, View
+from everloop.handlers.kind import Kind, Object, Ref, View
+from everloop.handlers.resources import CONFIG_MAPS, EXPERIMENTS, MODEL_VERSIONS, TRAINING_RUNS
 from everloop.manifests.trainingrun import config_name, report_name
 from everloop.plans.experiment import Observed, ObservedTrial, plan
-
-RESOURCE = Resource(contract.GROUP, contract.VERSION, "experiments", "Experiment")
-TRAINING_RUNS = Resource(contract.GROUP, contract.VERSION, "trainingruns", "TrainingRun")
-MODEL_VERSIONS = Resource(contract.GROUP, contract.VERSION, "modelversions", "ModelVersion")
-CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 
 
 def references(experiment: Object) -> Iterable[Ref]:
@@ -61,7 +57,7 @@ def _trial(parent: Object, run: Object, view: View) -> ObservedTrial | None:
 
 
 KIND = Kind(
-    resource=RESOURCE,
+    resource=EXPERIMENTS,
     children=(TRAINING_RUNS, CONFIG_MAPS),
     references=references,
     observe=observe,

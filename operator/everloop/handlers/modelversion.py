@@ -6,12 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from everloop import contract
-from everloop.handlers.kind import Kind, Object, Ref, Resource, View
+from everloop.handlers.kind import Kind, Object, Ref, View
+from everloop.handlers.resources import APPS_DEPLOYMENTS, DEPLOYMENTS, MODEL_VERSIONS
 from everloop.plans.modelversion import Observed, plan
-
-RESOURCE = Resource(contract.GROUP, contract.VERSION, "modelversions", "ModelVersion")
-SERVERS = Resource("apps", "v1", "deployments", "Deployment")
-DEPLOYMENTS = Resource(contract.GROUP, contract.VERSION, "deployments", "Deployment")
 
 
 def references(version: Object) -> Iterable[Ref]:
@@ -37,10 +34,10 @@ async def observe(
 
 
 KIND = Kind(
-    resource=RESOURCE,
+    resource=MODEL_VERSIONS,
     children=(),
     references=references,
     observe=observe,
     plan=plan,
-    watched_for=(SERVERS, DEPLOYMENTS),
+    watched_for=(APPS_DEPLOYMENTS, DEPLOYMENTS),
 )

@@ -13,7 +13,16 @@ from everloop.api.conditions import is_true
 from everloop.api.deployment import Deployment
 from everloop.api.modelversion import ModelVersion
 from everloop.api.monitor import Monitor, Signal
-from everloop.handlers.kind import Kind, Object, Ref, Resource, View
+from everloop.handlers.kind import Kind, Object, Ref, View
+from everloop.handlers.resources import (
+    CONFIG_MAPS,
+    CONTROLLER_REVISIONS,
+    DEPLOYMENTS,
+    MODEL_VERSIONS,
+    MONITORS,
+    PROMETHEUS_RULES,
+    TRAINING_RUNS,
+)
 from everloop.manifests.rules_common import (
     LABEL_MONITOR,
     LABEL_NAMESPACE,
@@ -34,14 +43,6 @@ from everloop.plans.monitor_observed import (
 from everloop.prometheus.client import PrometheusReader, PrometheusUnavailable, RuleGroup
 from everloop.prometheus.recorded import measurements
 from everloop.settings import Settings
-
-RESOURCE = Resource(contract.GROUP, contract.VERSION, "monitors", "Monitor")
-DEPLOYMENTS = Resource(contract.GROUP, contract.VERSION, "deployments", "Deployment")
-MODEL_VERSIONS = Resource(contract.GROUP, contract.VERSION, "modelversions", "ModelVersion")
-TRAINING_RUNS = Resource(contract.GROUP, contract.VERSION, "trainingruns", "TrainingRun")
-RULES = Resource("monitoring.coreos.com", "v1", "prometheusrules", "PrometheusRule")
-CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
-REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 
 
 def references(monitor: Object) -> Iterable[Ref]:
@@ -234,10 +235,10 @@ def _json_object(text: str) -> Mapping[str, Any]:
 
 
 KIND = Kind(
-    resource=RESOURCE,
-    children=(RULES, CONFIG_MAPS),
+    resource=MONITORS,
+    children=(PROMETHEUS_RULES, CONFIG_MAPS),
     references=references,
     observe=observe,
     plan=plan,
-    watched_for=(DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS, REVISIONS),
+    watched_for=(DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS, CONTROLLER_REVISIONS),
 )

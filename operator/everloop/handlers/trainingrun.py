@@ -7,18 +7,19 @@ from typing import Any
 
 from everloop import contract
 from everloop.api.modelversion import ModelVersion
-from everloop.handlers.kind import Kind, Object, Ref, Resource, View
+from everloop.handlers.kind import Kind, Object, Ref, View
+from everloop.handlers.resources import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    JOBS,
+    MODEL_VERSIONS,
+    PODS,
+    TRAINING_RUNS,
+)
 from everloop.manifests.trainingrun import build_champion, config_name, report_name
 from everloop.manifests.trainingrun_job import job_name
 from everloop.plans.trainingrun import Observed, plan
 from everloop.plans.trainingrun_attempt import Attempt, standing
-
-RESOURCE = Resource(contract.GROUP, contract.VERSION, "trainingruns", "TrainingRun")
-JOBS = Resource("batch", "v1", "jobs", "Job")
-PODS = Resource("", "v1", "pods", "Pod")
-CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
-MODEL_VERSIONS = Resource(contract.GROUP, contract.VERSION, "modelversions", "ModelVersion")
-DEPLOYMENTS = Resource(contract.GROUP, contract.VERSION, "deployments", "Deployment")
 
 
 def references(run: Object) -> Iterable[Ref]:
@@ -142,7 +143,7 @@ def _own(run: Object, found: Object | None) -> Object | None:
 
 
 KIND = Kind(
-    resource=RESOURCE,
+    resource=TRAINING_RUNS,
     children=(JOBS, PODS, CONFIG_MAPS),
     references=references,
     observe=observe,
