@@ -84,12 +84,7 @@ def toys(
     plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[OperatorProcess, str]]:
     """A running toy operator and its namespace, for tests that do not stop it."""
-    namespace = kube.namespace("toys")
-    log = tmp_path_factory.mktemp("toys") / "operator.log"
-    settings = {"namespace": namespace, "watch_namespaces": namespace}
-    with OperatorProcess(plane.kubeconfig, log, command=TOY, **settings) as operator:
-        operator.wait_leading()
-        yield operator, namespace
+    yield from _leading(plane, kube, tmp_path_factory, "toys", TOY)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +92,20 @@ def everloop(
     plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[OperatorProcess, str]]:
     """The operator with our own kinds, and its namespace."""
-    namespace = kube.namespace("everloop")
-    log = tmp_path_factory.mktemp("everloop") / "operator.log"
+    yield from _leading(plane, kube, tmp_path_factory, "everloop", EVERLOOP)
+
+
+def _leading(
+    plane: ControlPlane,
+    kube: Kube,
+    folders: pytest.TempPathFactory,
+    name: str,
+    command: list[str],
+) -> Iterator[tuple[OperatorProcess, str]]:
+    """An operator that acts in a namespace of its own, both called `name`."""
+    namespace = kube.namespace(name)
+    log = folders.mktemp(name) / "operator.log"
     settings = {"namespace": namespace, "watch_namespaces": namespace}
-    with OperatorProcess(plane.kubeconfig, log, command=EVERLOOP, **settings) as operator:
+    with OperatorProcess(plane.kubeconfig, log, command=command, **settings) as operator:
         operator.wait_leading()
         yield operator, namespace

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 from devcluster import binaries
 from devcluster.paths import read_info
@@ -57,6 +59,31 @@ def registry(cluster_name: str) -> str:
     info = read_info(cluster_name)
     assert info is not None
     return str(info["registry"])
+
+
+@pytest.fixture(scope="session")
+def s3(kube: Kube, cluster_name: str) -> Any:
+    """The cluster's S3 store as a file system, from outside."""
+    info = read_info(cluster_name)
+    assert info is not None
+    keys = s3_keys(kube)
+    return fsspec.filesystem(
+        "s3",
+        key=keys["AWS_ACCESS_KEY_ID"],
+        secret=keys["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=info["addons"]["s3"]["outside"],
+        config_kwargs={"s3": {"addressing_style": "path"}},
+        use_listings_cache=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: Any, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The bucket that the module calls BUCKET, emptied and removed afterwards."""
+    name = str(request.module.BUCKET)
+    s3.makedirs(name, exist_ok=True)
+    yield name
+    s3.rm(name, recursive=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import fsspec
 import pytest
-from devcluster.paths import read_info
-from e2e import Kube, Object, condition, is_true, s3_keys, until
+from e2e import Kube, Object, condition, is_true, until
 from tests.e2e.small_runs import TRAIN, make_run, python
 
 MOST_SECONDS = 5.0
@@ -56,24 +54,6 @@ class Client:
                     self.first_failure = time.monotonic()
             except OSError:
                 continue  # the way to the router, not its answer
-
-
-@pytest.fixture(scope="module")
-def bucket(kube: Kube, cluster_name: str) -> Iterator[str]:
-    """A bucket of our own in the cluster's S3 store."""
-    info = read_info(cluster_name)
-    assert info is not None
-    keys = s3_keys(kube)
-    store = fsspec.filesystem(
-        "s3",
-        key=keys["AWS_ACCESS_KEY_ID"],
-        secret=keys["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=info["addons"]["s3"]["outside"],
-        config_kwargs={"s3": {"addressing_style": "path"}},
-    )
-    store.makedirs(BUCKET, exist_ok=True)
-    yield BUCKET
-    store.rm(BUCKET, recursive=True)
 
 
 @pytest.fixture(scope="module")

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import pandas as pd
 import pytest
-from devcluster.paths import read_info
-from e2e import Kube, Object, condition, is_true, s3_keys, until
+from e2e import Kube, Object, condition, is_true, until
 from tests.e2e.small_runs import BUCKET, TRAIN, make_run, python
 
 DATA = f"s3://{BUCKET}/data/"
 
 
 @pytest.fixture(scope="module")
-def store(kube: Kube, cluster_name: str, namespace: str) -> Iterator[Any]:
-    """The S3 store as a file system, with a small data set in it; emptied afterwards."""
-    info = read_info(cluster_name)
-    assert info is not None
-    keys = s3_keys(kube)
-    filesystem = fsspec.filesystem(
-        "s3",
-        key=keys["AWS_ACCESS_KEY_ID"],
-        secret=keys["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=info["addons"]["s3"]["outside"],
-        config_kwargs={"s3": {"addressing_style": "path"}},
-        use_listings_cache=False,
-    )
-    filesystem.makedirs(BUCKET, exist_ok=True)
-    filesystem.pipe_file(f"{BUCKET}/data/part=1.parquet", _parquet([1.0, 2.0, 3.0]))
-    yield filesystem
-    filesystem.rm(BUCKET, recursive=True)
+def store(s3: Any, bucket: str) -> Any:
+    """The S3 store as a file system, with a small data set in it."""
+    s3.pipe_file(f"{bucket}/data/part=1.parquet", _parquet([1.0, 2.0, 3.0]))
+    return s3
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import pytest
-from devcluster.paths import read_info
-from e2e import Kube, Object, is_true, s3_keys, until
+from e2e import Kube, Object, is_true, until
 from tests.e2e.small_runs import TRAIN, make_run, python
 
 logger = logging.getLogger(__name__)
@@ -53,24 +51,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture(scope="module")
-def bucket(kube: Kube, cluster_name: str) -> Iterator[str]:
-    """A bucket of our own in the cluster's S3 store."""
-    info = read_info(cluster_name)
-    assert info is not None
-    keys = s3_keys(kube)
-    store = fsspec.filesystem(
-        "s3",
-        key=keys["AWS_ACCESS_KEY_ID"],
-        secret=keys["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=info["addons"]["s3"]["outside"],
-        config_kwargs={"s3": {"addressing_style": "path"}},
-    )
-    store.makedirs(BUCKET, exist_ok=True)
-    yield BUCKET
-    store.rm(BUCKET, recursive=True)
 
 
 @pytest.fixture(scope="module")
