@@ -61,3 +61,11 @@ test-e2e: venv ## the demo's flow and its failures on the dev cluster
 	@$(BIN)/pytest tests/e2e
 
 test: lint test-unit test-rules test-api test-e2e ## everything
+
+# --- benchmarks: on a machine that does nothing else ------------------------------------------------
+.PHONY: bench bench-server
+bench: venv ## objects a second and API writes against an idiomatic kopf operator
+	@$(BIN)/python -m bench.engine
+
+bench-server: venv ## latency and throughput of the model server
+	@$(BIN)/python -m bench.model_server

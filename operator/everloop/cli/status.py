@@ -76,37 +76,31 @@ def find_chain(client: Client, name: str) -> Chain:
 def draw(chain: Chain) -> Iterable[str]:
     """The lines of the picture; pure, so that it can be compared in a test."""
     yield f"model {chain.model}"
+    branches = list(_branches(chain))
+    for number, branch in enumerate(branches):
+        last = number == len(branches) - 1
+        for line, text in enumerate(branch):
+            stem = "  " if last else "│ "
+            if line == 0:
+                stem = "└─" if last else "├─"
+            yield f"{stem} {text}"
+
+
+def _branches(chain: Chain) -> Iterable[list[str]]:
+    """What hangs on the model, each as its line and the lines below it."""
     for item in chain.experiments:
-        yield from _experiment(
-            item, [r for r in chain.runs if _owner(r) == item["metadata"]["uid"]]
-        )
-    alone = [item for item in chain.runs if not _label(item, contract.LABEL_EXPERIMENT)]
-    for item in sorted(alone, key=_created):
-        if not _label(item, contract.LABEL_MONITOR):
-            yield f"├─ run {_run(item)}"
+        own = [run for run in chain.runs if _owner(run) == item["metadata"]["uid"]]
+        yield list(_experiment(item, own))
+    for item in sorted(chain.runs, key=_created):
+        if not _label(item, contract.LABEL_EXPERIMENT) and not _label(item, contract.LABEL_MONITOR):
+            yield [f"run {_run(item)}"]
     for item in sorted(chain.versions, key=lambda version: version["spec"]["version"]):
-        yield from _version(item)
+        yield list(_version(item))
     for item in chain.deployments:
-        yield from _deployment(item)
-        name = item["metadata"]["name"]
+        yield list(_deployment(item))
         for monitor in chain.monitors:
-            if monitor["spec"]["deployment"] == name:
-                yield from _monitor(monitor, chain.runs)
-
-
-def _experiment(item: Object, trials: list[Object]) -> Iterable[str]:
-    status = item.get("status", {})
-    best = status.get("best")
-    text = f"├─ experiment {item['metadata']['name']}  {status.get('phase', '')}"
-    text += f"  {status.get('succeeded', 0)}/{item['spec']['trials']} trials"
-    if best:
-        text += (
-            f", best {best['run']} {item['spec']['objective']['metric']}={_short(best['value'])}"
-        )
-    yield text
-    for trial in sorted(trials, key=lambda run: int(_label(run, contract.LABEL_TRIAL) or 0)):
-        mark = "★" if best and best["run"] == trial["metadata"]["name"] else " "
-        yield f"│   {mark} trial {_run(trial)}"
+            if monitor["spec"]["deployment"] == item["metadata"]["name"]:
+                yield list(_monitor(monitor, chain.runs))
 
 
 def _run(item: Object) -> str:
@@ -138,7 +132,7 @@ def _version(item: Object) -> Iterable[str]:
     spec = item["spec"]
     provenance = spec.get("provenance") or {}
     data = (provenance.get("resolved") or {}).get("data") or []
-    text = f"├─ version {item['metadata']['name']}  {spec['artifact']['digest'][:19]}"
+    text = f"version {item['metadata']['name']}  {spec['artifact']['digest'][:19]}"
     if provenance.get("run"):
         text += f"  from run {provenance['run']}"
     if provenance.get("parent"):
@@ -146,46 +140,46 @@ def _version(item: Object) -> Iterable[str]:
     yield text
     for source in data:
         rows = f", {source['rows']} rows" if source.get("rows") else ""
-        yield f"│     data {source['name']} {source['digest'][:19]}{rows}"
+        yield f"   data {source['name']} {source['digest'][:19]}{rows}"
 
 
 def _deployment(item: Object) -> Iterable[str]:
     status = item.get("status", {})
     yield (
-        f"├─ mldep {item['metadata']['name']}  {status.get('phase', '')}  "
+        f"mldep {item['metadata']['name']}  {status.get('phase', '')}  "
         f"{status.get('url', '')}".rstrip()
     )
     for share in status.get("traffic") or []:
         bar = "█" * round(share["weight"] / 5)
         yield (
-            f"│     {share['modelVersion']:<20} {share['weight']:>3} % {bar:<20} "
+            f"   {share['modelVersion']:<20} {share['weight']:>3} % {bar:<20} "
             f"{share['role']}, {share.get('readyReplicas', 0)} ready"
         )
     for verdict in status.get("verdicts") or []:
         yield (
-            f"│     step {verdict['step']} {verdict['metric']}: {verdict['verdict']}"
+            f"   step {verdict['step']} {verdict['metric']}: {verdict['verdict']}"
             f" ({verdict.get('message', '')})"
         )
     for rejected in status.get("rejected") or []:
-        yield f"│     rejected {rejected['modelVersion']}: {rejected['reason']}"
+        yield f"   rejected {rejected['modelVersion']}: {rejected['reason']}"
 
 
 def _monitor(item: Object, runs: list[Object]) -> Iterable[str]:
     status, name = item.get("status", {}), item["metadata"]["name"]
-    yield f"└─ monitor {name}  {status.get('phase', '')}  watches {status.get('champion', '-')}"
+    yield f"monitor {name}  {status.get('phase', '')}  watches {status.get('champion', '-')}"
     for signal in status.get("signals") or []:
-        text = f"      {signal['name']:<12} {signal['state']:<8}"
+        text = f"   {signal['name']:<12} {signal['state']:<8}"
         if signal.get("value"):
             text += f" {_short(signal['value'])} (bound {_short(signal.get('bound', '?'))})"
         if signal.get("top"):
             text += f"  {', '.join(signal['top'])}"
         yield text.rstrip()
     for refusal in status.get("refusals") or []:
-        text = f"      refused {refusal['count']} times: {refusal['reason']}"
+        text = f"   refused {refusal['count']} times: {refusal['reason']}"
         yield f"{text} ({refusal['message']})" if refusal.get("message") else text
     for caused in sorted(runs, key=_created):
         if _label(caused, contract.LABEL_MONITOR) == name:
-            yield f"      ↻ run {_run(caused)}{_why(caused)}"
+            yield f"   ↻ run {_run(caused)}{_why(caused)}"
 
 
 def _why(item: Object) -> str:

@@ -138,6 +138,17 @@ def test_any_name_of_the_model_draws_its_whole_chain(name: str) -> None:
     assert "\n".join(draw(chain)) == EXPECTED
 
 
+def test_the_last_branch_alone_ends_the_tree() -> None:
+    """Also with a second Deployment after the first one's Monitor."""
+    client = make_client()
+    client.objects["deployments"].append(make("canary", {"modelName": "flights"}, {}))
+    lines = list(draw(find_chain(client, "flights")))  # type: ignore[arg-type]
+    heads = [line for line in lines if line.startswith(("├─", "└─"))]
+    assert [head[0] for head in heads] == ["├"] * (len(heads) - 1) + ["└"]
+    assert heads[-1].startswith("└─ mldep canary")
+    assert lines[lines.index(heads[-2]) + 1].startswith("│     InputDrift")
+
+
 def test_an_unknown_name_lists_the_models_there_are() -> None:
     with pytest.raises(ClientError, match=r"nothing is called fligths .* flights, rides"):
         find_chain(make_client(), "fligths")  # type: ignore[arg-type]
