@@ -13,6 +13,7 @@ from everloop.cli.client import Client, ClientError
 
 NAME = "status"
 HELP = "the chain of one model, from its runs to the runs its monitors caused"
+_MAKERS = (contract.LABEL_EXPERIMENT, contract.LABEL_MONITOR)  # runs that are drawn under these
 
 Object = dict[str, Any]
 
@@ -92,7 +93,7 @@ def _branches(chain: Chain) -> Iterable[list[str]]:
         own = [run for run in chain.runs if _owner(run) == item["metadata"]["uid"]]
         yield list(_experiment(item, own))
     for item in sorted(chain.runs, key=_created):
-        if not _label(item, contract.LABEL_EXPERIMENT) and not _label(item, contract.LABEL_MONITOR):
+        if not any(_label(item, label) for label in _MAKERS):
             yield [f"run {_run(item)}"]
     for item in sorted(chain.versions, key=lambda version: version["spec"]["version"]):
         yield list(_version(item))
@@ -101,6 +102,21 @@ def _branches(chain: Chain) -> Iterable[list[str]]:
         for monitor in chain.monitors:
             if monitor["spec"]["deployment"] == item["metadata"]["name"]:
                 yield list(_monitor(monitor, chain.runs))
+
+
+def _experiment(item: Object, trials: list[Object]) -> Iterable[str]:
+    status = item.get("status", {})
+    best = status.get("best")
+    text = f"experiment {item['metadata']['name']}  {status.get('phase', '')}"
+    text += f"  {status.get('succeeded', 0)}/{item['spec']['trials']} trials"
+    if best:
+        text += (
+            f", best {best['run']} {item['spec']['objective']['metric']}={_short(best['value'])}"
+        )
+    yield text
+    for trial in sorted(trials, key=lambda run: int(_label(run, contract.LABEL_TRIAL) or 0)):
+        mark = "★" if best and best["run"] == trial["metadata"]["name"] else " "
+        yield f" {mark} trial {_run(trial)}"
 
 
 def _run(item: Object) -> str:
