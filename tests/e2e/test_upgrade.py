@@ -1,0 +1,182 @@
+"""From the previous release to this one and back, under load: nothing fails, nothing starts again.
+
+The release before is the commit before, or the one that EVERLOOP_UPGRADE_FROM names.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from e2e import Kube, Object, is_true, until
+from tests.e2e.conftest import ROOT, SPEEDUP
+from tests.e2e.load import RATE, answers, under_load
+from tests.e2e.small_runs import TRAIN, make_run, python
+
+NAME, BUCKET = "upgrade", "e2e-upgrade"
+# Waits for a file that the test puts there once the operator has been replaced.
+PATIENT = """
+import pathlib, time
+while not pathlib.Path("/workspace/go-on").exists():
+    time.sleep(0.2)
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One child apps/Deployment: what it asks for, and the pods it has."""
+
+    template: str
+    pods: frozenset[str]
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source of the release before."""
+    ref = os.environ.get("EVERLOOP_UPGRADE_FROM", "HEAD~1")
+    found = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", ref], check=False, capture_output=True
+    )
+    if found.returncode:
+        pytest.skip(f"no history here to upgrade from: {found.stderr.decode().strip()}")
+    folder = tmp_path_factory.mktemp("previous")
+    subprocess.run(["tar", "-x", "-C", folder], input=found.stdout, check=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class Releases:
+    """Two trees of our source, and the cluster they are installed into."""
+
+    previous: Path
+    cluster_name: str
+
+    def install(self, source: Path) -> None:
+        """Build, push, `helm upgrade`, and wait until the operator is ready."""
+        command = [sys.executable, "-m", "devcluster.install", "--name", self.cluster_name]
+        subprocess.run([*command, "--speedup", SPEEDUP], cwd=source, check=True)
+
+
+@pytest.fixture(scope="module")
+def releases(kube: Kube, cluster_name: str, previous: Path) -> Iterator[Releases]:
+    """The release before is installed; in the end this one is again."""
+    both = Releases(previous, cluster_name)
+    both.install(previous)
+    yield both
+    both.install(ROOT)
+
+
+def test_upgrade_and_downgrade_under_load(
+    kube: Kube, namespace: str, bucket: str, releases: Releases
+) -> None:
+    output = {"uri": f"s3://{bucket}/models", "format": "sklearn"}
+    kube.apply(make_run("upgrade-a", namespace, python(TRAIN), modelName=NAME, output=output))
+    until("the first run ends", lambda: complete(kube, "upgrade-a", namespace), 180)
+    kube.apply(make_deployment(namespace))
+    until("it serves", lambda: is_true(kube.get("mldep", NAME, namespace), "Ready"), 180)
+    waiting = make_run(
+        "upgrade-b", namespace, python(PATIENT, TRAIN), modelName=NAME, output=output
+    )
+    kube.apply(waiting)
+    pod = until("the second run waits", lambda: running_pod(kube, "upgrade-b", namespace), 120)
+    with under_load(kube, namespace, NAME):
+        for source in (ROOT, releases.previous, ROOT):
+            was = servers(kube, namespace)
+            releases.install(source)
+            settle(kube, namespace)
+            now = servers(kube, namespace)
+            for name, server in now.items():
+                same = server.template == was[name].template
+                assert (server.pods == was[name].pods) == same, f"{name}: rolled without a reason"
+            assert running_pod(kube, "upgrade-b", namespace) == pod, "the running Job was touched"
+            assert set(answers(kube, namespace)) == {"200"}
+        kube.run("exec", pod, "-n", namespace, "-c", "train", "--", "touch", "/workspace/go-on")
+        until("the second run ends", lambda: complete(kube, "upgrade-b", namespace), 120)
+        seen = answers(kube, namespace)
+    assert set(seen) == {"200"}
+    assert seen["200"] > 30 * RATE
+    runs = [item for item in kube.list("jobs", namespace) if NAME in item["metadata"]["name"]]
+    assert len(runs) == 2, "one Job for each run"
+    versions = [item["metadata"]["name"] for item in kube.list("mlmv", namespace)]
+    assert {f"{NAME}-v1", f"{NAME}-v2"} <= set(versions)
+    assert f"{NAME}-v3" not in versions
+
+
+def make_deployment(namespace: str) -> Object:
+    return {
+        "apiVersion": "everloop.dev/v1alpha1",
+        "kind": "Deployment",
+        "metadata": {"name": NAME, "namespace": namespace},
+        "spec": {
+            "modelName": NAME,
+            "versions": [{"modelVersion": f"{NAME}-v1", "weight": 100}],
+            "runtime": {"pod": {"envFrom": [{"secretRef": {"name": "s3-credentials"}}]}},
+        },
+    }
+
+
+def complete(kube: Kube, run: str, namespace: str) -> bool:
+    return is_true(kube.get("mltr", run, namespace), "Complete")
+
+
+def running_pod(kube: Kube, run: str, namespace: str) -> str:
+    """The name of the run's pod once its step `train` is under way."""
+    for pod in kube.list("pods", namespace, f"everloop.dev/training-run={run}"):
+        for step in pod.get("status", {}).get("initContainerStatuses", []):
+            if step["name"] == "train" and "running" in step["state"]:
+                return str(pod["metadata"]["name"])
+    return ""
+
+
+def servers(kube: Kube, namespace: str) -> dict[str, Server]:
+    """The model servers and routers of the Deployment, by name."""
+    selector = f"everloop.dev/deployment={NAME}"
+    pods = kube.list("pods", namespace, selector)
+    found = {}
+    for item in kube.list("deployments.apps", namespace, selector):
+        name = item["metadata"]["name"]
+        own = [
+            pod["metadata"]["name"] for pod in pods if not pod["metadata"].get("deletionTimestamp")
+        ]
+        found[name] = Server(
+            repr(item["spec"]["template"]),
+            frozenset(pod for pod in own if pod.rsplit("-", 2)[0] == name),
+        )
+    return found
+
+
+def settle(kube: Kube, namespace: str) -> None:
+    """Until the new operator has looked at the Deployment and every roll-out is over."""
+    until("the operator has planned", lambda: planned(kube), 60)
+    for name in servers(kube, namespace):
+        kube.run("-n", namespace, "rollout", "status", f"deployment.apps/{name}", "--timeout=120s")
+    until(
+        "old pods are gone",
+        lambda: (
+            not any(
+                pod["metadata"].get("deletionTimestamp")
+                for pod in kube.list("pods", namespace, f"everloop.dev/deployment={NAME}")
+            )
+        ),
+        120,
+    )
+
+
+def planned(kube: Kube) -> bool:
+    """Whether a pod of the operator that is not ending leads, and has nothing left to do."""
+    for pod in kube.list("pods", "everloop-system", ""):
+        if pod["metadata"].get("deletionTimestamp"):
+            continue
+        path = f"namespaces/everloop-system/pods/{pod['metadata']['name']}:8080/proxy/metrics"
+        text = kube.run("get", "--raw", f"/api/v1/{path}")
+        if all(
+            f"everloop_operator_{name}" in text.splitlines()
+            for name in ("leader 1.0", "queue_depth 0.0", "reconciles_running 0.0")
+        ):
+            return True
+    return False
