@@ -105,9 +105,6 @@ class FakeReader:
     async def serves(self, api_version: str, kind: str) -> bool:
         return f"{api_version} {kind}" not in self.absent_kinds
 
-    async def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        return ""
-
 
 @dataclass(frozen=True)
 class FakeOutside:

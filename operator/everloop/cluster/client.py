@@ -77,33 +77,6 @@ class Client:
         plural: str = "",
     ) -> Json:
         """One request. Raises errors.ApiError."""
-        answer = await self._send(
-            method,
-            path,
-            parameters=parameters,
-            body=body,
-            content_type=content_type,
-            verb=verb,
-            plural=plural,
-        )
-        return json.loads(answer) if answer else {}
-
-    async def text(self, path: str, parameters: Mapping[str, str]) -> str:
-        """A GET whose answer is not JSON (logs)."""
-        answer = await self._send("GET", path, parameters=parameters, verb="get", plural="pods")
-        return answer.decode(errors="replace")
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        parameters: Mapping[str, str] | None = None,
-        body: Any = None,
-        content_type: str = "",
-        verb: str,
-        plural: str,
-    ) -> bytes:
         assert self._session is not None, "the client is used outside its context"
         if method != "GET" and not self._may_write():
             raise errors.Transient(f"{method} {path}: this process does not hold the Lease")
@@ -131,7 +104,8 @@ class Client:
             self._configuration.refused()
         if status >= 400:
             raise errors.from_status(status, _status_object(answer))
-        return answer
+        found: Json = json.loads(answer) if answer else {}
+        return found
 
     # --- reading ----------------------------------------------------------------------------------
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Json | None:
@@ -168,13 +142,6 @@ class Client:
             plural="events",
         )
         return sorted(page.get("items", ()), key=_event_time)
-
-    async def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        """The last lines of a container's log."""
-        return await self.text(
-            f"/api/v1/namespaces/{namespace}/pods/{pod}/log",
-            {"container": container, "tailLines": str(lines)},
-        )
 
     # --- writing ----------------------------------------------------------------------------------
     async def create(self, manifest: Mapping[str, Any]) -> Json:

@@ -39,10 +39,6 @@ class LiveKube:
         """Kubernetes Events about the object with this uid, oldest first."""
         return await self._client.events(namespace, uid)
 
-    async def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        """The last lines of a container's log."""
-        return await self._client.logs(namespace, pod, container, lines)
-
     async def serves(self, api_version: str, kind: str) -> bool:
         """Whether the cluster has this kind (its CRD is installed)."""
         return await self._client.discovery.served(api_version, kind)
