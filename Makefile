@@ -60,6 +60,10 @@ test-api: venv ## the engine on a real API server
 test-e2e: venv ## the demo's flow and its failures on the dev cluster
 	@$(BIN)/pytest tests/e2e
 
+.PHONY: test-skew
+test-skew: venv ## the API tier on the oldest Kubernetes that is supported (builds it first)
+	@KUBEBUILDER_ASSETS="$$(python3 -m devcluster assets kubernetes-1.34 | tail -1)" $(BIN)/pytest tests/api
+
 test: lint test-unit test-rules test-api test-e2e ## everything
 
 # --- benchmarks: on a machine that does nothing else ------------------------------------------------

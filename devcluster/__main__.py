@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     control.add_argument("--audit-log", type=Path, help="write every request to this file")
     binary = command("binary", _binary, "print paths of programs, building them first", named=False)
     binary.add_argument("programs", nargs="+")
+    assets = command(
+        "assets", _assets, "print the folder of one release's programs, building it", named=False
+    )
+    assets.add_argument("release", help="a folder of devcluster/go, as kubernetes-1.34")
     crds = command("crds", _crds, "print the folder with an operator's CRDs", named=False)
     crds.add_argument("operator", choices=["prometheus-operator"])
     return parser
@@ -98,6 +102,10 @@ def _control_plane_up(arguments: argparse.Namespace) -> None:
 def _binary(arguments: argparse.Namespace) -> None:
     for path in binaries.find(*arguments.programs).values():
         print(path)
+
+
+def _assets(arguments: argparse.Namespace) -> None:
+    print(binaries.assets(arguments.release))
 
 
 def _crds(_: argparse.Namespace) -> None:

@@ -32,10 +32,23 @@ def find(*programs: str) -> dict[str, Path]:
     for tool in {tool.name: tool for tool in missing}.values():
         _ensure(tool)
     if any(isinstance(tool, tools.GoTool) for tool in missing):
-        with _build_lock():
-            # It is several gigabytes, and worth nothing once the binaries are there.
-            shutil.rmtree(cache_folder() / "go-build", ignore_errors=True)
+        _forget_build()
     return {program: _existing(program) or _unknown(program) for program in programs}
+
+
+def assets(name: str) -> Path:
+    """The folder with the programs of one release, for KUBEBUILDER_ASSETS, built if missing.
+
+    For releases whose programs have the same names as the newest's.
+    """
+    tool = next((tool for tool in tools.GO_TOOLS if tool.name == name), None)
+    if tool is None:
+        known = ", ".join(tool.name for tool in tools.GO_TOOLS)
+        raise UserError(f"no release '{name}' is known; there are: {known}")
+    if not _home(tool).exists():
+        _ensure(tool)
+        _forget_build()
+    return _home(tool)
 
 
 def system(program: str) -> Path:
@@ -122,6 +135,12 @@ def _ensure(tool: tools.GoTool | tools.WheelTool) -> None:
     ):
         if not _home(tool).exists():
             _make(tool)
+
+
+def _forget_build() -> None:
+    """Go's build cache is several gigabytes, and worth nothing once the binaries are there."""
+    with _build_lock():
+        shutil.rmtree(cache_folder() / "go-build", ignore_errors=True)
 
 
 def _build_lock() -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 KUBERNETES = "v1.37.2"
+OLDEST_KUBERNETES = "v1.34.4"  # of the releases that we support
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,20 @@ GO_TOOLS = [
             "k8s.io/component-base/version.gitVersion": KUBERNETES,
             "k8s.io/component-base/version.gitMajor": "1",
             "k8s.io/component-base/version.gitMinor": "37",
+        },
+    ),
+    # After the newest, so that a program's name alone means that one: see binaries.assets.
+    GoTool(
+        "kubernetes-1.34",
+        OLDEST_KUBERNETES,
+        {
+            program: f"k8s.io/kubernetes/cmd/{program}"
+            for program in ("kube-apiserver", "kube-controller-manager")
+        },
+        stamps={
+            "k8s.io/component-base/version.gitVersion": OLDEST_KUBERNETES,
+            "k8s.io/component-base/version.gitMajor": "1",
+            "k8s.io/component-base/version.gitMinor": "34",
         },
     ),
     GoTool(
@@ -183,4 +198,4 @@ def owner_of(program: str) -> GoTool | WheelTool:
 def programs() -> list[str]:
     """Every program that `python3 -m devcluster binary` knows."""
     built = [program for tool in GO_TOOLS for program in tool.packages]
-    return built + [tool.name for tool in WHEEL_TOOLS]
+    return list(dict.fromkeys(built + [tool.name for tool in WHEEL_TOOLS]))
