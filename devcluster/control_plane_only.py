@@ -8,19 +8,14 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from devcluster import binaries, cleanup, packages, pki
+from devcluster import audit, binaries, cleanup, packages, pki
 from devcluster.control_plane import Addresses, Parts
 from devcluster.paths import state_folder, write_info
 from devcluster.processes import Processes
 from devcluster.progress import step, wait_for
 
-AUDIT_POLICY = """\
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- level: Metadata
-"""
+# A child may only name an owner whose finalizers its maker may change, as some clusters have it.
+ADMISSION = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement"
 
 
 class ControlPlane:
@@ -88,12 +83,9 @@ class ControlPlane:
     def start_apiserver(self) -> None:
         """Start the API server (again, on the same port) and wait until it is ready."""
         # A Service must not have an endpoint on loopback, and nothing here would use it.
-        parts, extra = self._started(), ["--endpoint-reconciler-type=none"]
+        parts, extra = self._started(), ["--endpoint-reconciler-type=none", ADMISSION]
         if self.audit_log:
-            policy = self.state / "audit-policy.yaml"
-            policy.write_text(AUDIT_POLICY)
-            extra += [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}",
-                      "--audit-log-mode=blocking"]  # fmt: skip
+            extra += audit.flags(audit.EVERYTHING, self.state, self.audit_log)
         parts.start_apiserver(extra)
         parts.wait()
 

@@ -30,6 +30,7 @@ class Settings:
     ca_bundle_config_map: str = ""  # extra CAs for our containers: a ConfigMap with ca.crt
     proxy: dict[str, str] = field(default_factory=dict)  # HTTP_PROXY, HTTPS_PROXY, NO_PROXY
     prometheus_url: str = ""  # empty: no rules check, no polling
+    prometheus_operator: bool = True  # false: its CRDs are not for us, even if they are installed
     rule_labels: dict[str, str] = field(default_factory=dict)  # PrometheusRule/PodMonitor labels
     clock_speedup: float = 1.0  # divides windows, steps, `for`, cooldowns
     scrape_interval_seconds: float = 15.0  # of the Prometheus that scrapes our pods
@@ -56,7 +57,12 @@ class Settings:
             try:
                 values[name] = _parse(text, default)
             except ValueError as error:
-                wanted = {dict: "a JSON object", float: "a number", int: "a whole number"}
+                wanted = {
+                    dict: "a JSON object",
+                    float: "a number",
+                    int: "a whole number",
+                    bool: "true or false",
+                }
                 raise ValueError(
                     f"{variable}={text!r} is not {wanted.get(type(default), 'readable')}: {error}"
                 ) from error
@@ -71,4 +77,8 @@ def _parse(text: str, default: Any) -> Any:
         return value
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ValueError("neither true nor false")
+        return text.lower() == "true"
     return type(default)(text)

@@ -1,7 +1,7 @@
 """An API server for the tier: etcd, kube-apiserver, controller-manager, no kubelet.
 
 Every operator under test is a process of its own that watches only its test's namespace, so tests
-do not meet.
+do not meet, and has the chart's rights and no others (see support/rights.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from devcluster import binaries
 from devcluster.control_plane_only import ControlPlane
 from kube import Json, Kube, dns_label
 from operator_process import EVERLOOP, TOY, OperatorProcess
+from rights import ACCOUNT, account
+from rights import TOY as TOY_ACCOUNT
 from toy import CRD
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +32,11 @@ def all_crds() -> list[Json]:
     files += sorted(monitoring.glob("*prometheusrules.yaml"))
     files += sorted(monitoring.glob("*podmonitors.yaml"))
     return [CRD, *(yaml.safe_load(file.read_text()) for file in files)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks back on the whole tier comes last."""
+    items.sort(key=lambda item: item.name == "test_what_the_tier_used_is_what_was_recorded")
 
 
 @pytest.fixture(scope="session")
@@ -58,13 +65,13 @@ def namespace(kube: Kube, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def start(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Start]:
+def start(kube: Kube, namespace: str, tmp_path: Path) -> Iterator[Start]:
     """Start operators for the test's namespace; they are stopped when the test ends."""
     running: list[OperatorProcess] = []
 
     def begin(command: list[str] = TOY, identity: str = "replica-1", **settings: Any) -> Any:
         operator = OperatorProcess(
-            plane.kubeconfig,
+            account(kube, tmp_path, namespace, _account(command)),
             tmp_path / f"{identity}.log",
             command=command,
             identity=identity,
@@ -81,22 +88,21 @@ def start(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Start
 
 @pytest.fixture(scope="module")
 def toys(
-    plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory
+    kube: Kube, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[OperatorProcess, str]]:
     """A running toy operator and its namespace, for tests that do not stop it."""
-    yield from _leading(plane, kube, tmp_path_factory, "toys", TOY)
+    yield from _leading(kube, tmp_path_factory, "toys", TOY)
 
 
 @pytest.fixture(scope="module")
 def everloop(
-    plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory
+    kube: Kube, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[OperatorProcess, str]]:
     """The operator with our own kinds, and its namespace."""
-    yield from _leading(plane, kube, tmp_path_factory, "everloop", EVERLOOP)
+    yield from _leading(kube, tmp_path_factory, "everloop", EVERLOOP)
 
 
 def _leading(
-    plane: ControlPlane,
     kube: Kube,
     folders: pytest.TempPathFactory,
     name: str,
@@ -104,8 +110,15 @@ def _leading(
 ) -> Iterator[tuple[OperatorProcess, str]]:
     """An operator that acts in a namespace of its own, both called `name`."""
     namespace = kube.namespace(name)
-    log = folders.mktemp(name) / "operator.log"
+    folder = folders.mktemp(name)
+    kubeconfig = account(kube, folder, namespace, _account(command))
     settings = {"namespace": namespace, "watch_namespaces": namespace}
-    with OperatorProcess(plane.kubeconfig, log, command=command, **settings) as operator:
+    log = folder / "operator.log"
+    with OperatorProcess(kubeconfig, log, command=command, **settings) as operator:
         operator.wait_leading()
         yield operator, namespace
+
+
+def _account(command: list[str]) -> str:
+    """Operators of our own kinds have the chart's rights; what those used is held against it."""
+    return ACCOUNT if command == EVERLOOP else TOY_ACCOUNT

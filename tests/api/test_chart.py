@@ -8,35 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from devcluster import binaries
+from chart import CHART, find, helm, rendered
 from kube import Answered, Kube, ref
 
 from everloop import contract
 
 ROOT = Path(__file__).parents[2]
-CHART = ROOT / "charts" / "everloop"
-
-
-def helm(*arguments: str, kubeconfig: Path | None = None) -> str:
-    """Run helm; AssertionError with its words when it fails."""
-    command = [str(binaries.find("helm")["helm"]), *arguments]
-    if kubeconfig is not None:
-        command += ["--kubeconfig", str(kubeconfig)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def rendered(*arguments: str) -> list[dict[str, Any]]:
-    """The chart's objects."""
-    text = helm("template", "everloop", str(CHART), "-n", "everloop-system", *arguments)
-    return [item for item in yaml.safe_load_all(text) if item]
-
-
-def find(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
-    (found,) = (o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name)
-    return found
 
 
 def test_lint() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from everloop.contract import child_name
 
 Json = dict[str, Any]
-PLURALS = {"ConfigMap": "configmaps", "Endpoints": "endpoints"}
+PLURALS = {"Endpoints": "endpoints", "NetworkPolicy": "networkpolicies"}
 
 
 class Answered(Exception):  # noqa: N818 (what happened)
@@ -32,7 +32,8 @@ class Kube:
         config = json.loads(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self.server = cluster["server"]
-        self._context = ssl.create_default_context(cafile=cluster["certificate-authority"])
+        self.authority = Path(cluster["certificate-authority"])
+        self._context = ssl.create_default_context(cafile=self.authority)
         self._context.load_cert_chain(user["client-certificate"], user["client-key"])
 
     def call(self, method: str, path: str, body: Any = None, kind: str = "json") -> Json:

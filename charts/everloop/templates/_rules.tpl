@@ -46,12 +46,26 @@ exists; a rule that no code uses is a bug.
 - apiGroups: [apps]
   resources: [controllerrevisions]
   verbs: [get, list, watch, create]
+{{- if .Values.prometheus.operator }}
 # drift rules and scraping
 - apiGroups: [monitoring.coreos.com]
   resources: [prometheusrules, podmonitors]
   verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 # events: ours are written; those of Jobs and pods are read to say why one does not start
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch, list]
+{{- end -}}
+
+{{- define "everloop.edit" -}}
+- apiGroups: [everloop.dev]
+  resources: [experiments, trainingruns, modelversions, deployments, monitors]
+  verbs: [create, delete, deletecollection, patch, update]
+{{- end -}}
+
+{{- define "everloop.view" -}}
+- apiGroups: [everloop.dev]
+  resources: [experiments, trainingruns, modelversions, deployments, monitors]
+  verbs: [get, list, watch]
 {{- end -}}

@@ -18,6 +18,7 @@ from everloop.handlers.engine_reconcile import Reconciler
 from everloop.handlers.engine_wake import Wakes
 from everloop.handlers.engine_watches import Watched, Watches
 from everloop.handlers.kind import Conflict, Key, Kind, Object
+from everloop.handlers.resources import PROMETHEUS_RULES
 from everloop.metrics import Metrics
 from everloop.settings import Settings
 
@@ -27,9 +28,13 @@ logger = logging.getLogger(__name__)
 class LiveKube:
     """handlers.kind.Kube: live reads, and creations that the cache knows of at once."""
 
-    def __init__(self, client: Client, learn: Callable[[Object], None]) -> None:
+    def __init__(
+        self, client: Client, learn: Callable[[Object], None], ignored: frozenset[str]
+    ) -> None:
+        """`ignored` are API groups that count as absent."""
         self._client = client
         self._learn = learn
+        self._ignored = ignored
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
         """One object, or None."""
@@ -40,7 +45,9 @@ class LiveKube:
         return await self._client.events(namespace, uid)
 
     async def serves(self, api_version: str, kind: str) -> bool:
-        """Whether the cluster has this kind (its CRD is installed)."""
+        """Whether the cluster has this kind (its CRD is installed), and we may use it."""
+        if objects.group(api_version) in self._ignored:
+            return False
         return await self._client.discovery.served(api_version, kind)
 
     async def create(self, manifest: Mapping[str, Any]) -> Object | Conflict:
@@ -77,11 +84,12 @@ class Engine:
         self._workers: list[asyncio.Task[None]] = []
         self.metrics = metrics
         self.view = Cache()
-        self.kube = LiveKube(client, self._learn)
+        ignored = ignored_groups(settings)
+        self.kube = LiveKube(client, self._learn, ignored)
         self.queue = Queue()
         self.wakes = Wakes(kinds, self.view)
         self.watches = Watches(
-            watched(kinds),
+            watched(kinds, ignored),
             settings.watch_namespaces,
             client=client,
             cache=self.view,
@@ -176,12 +184,18 @@ class Engine:
         return None
 
 
-def watched(kinds: Sequence[Kind[Any]]) -> list[Watched]:
+def ignored_groups(settings: Settings) -> frozenset[str]:
+    """API groups that the chart gives no rights to."""
+    return frozenset() if settings.prometheus_operator else frozenset({PROMETHEUS_RULES.group})
+
+
+def watched(kinds: Sequence[Kind[Any]], ignored: frozenset[str] = frozenset()) -> list[Watched]:
     """What to watch for these kinds: our own kinds whole, everything else by our label."""
     resources = {
         resource
         for kind in kinds
         for resource in (kind.resource, *kind.children, *kind.watched_for)
+        if resource.group not in ignored
     }
     return [
         Watched(resource, labelled=not f".{resource.group}".endswith(f".{contract.GROUP}"))
