@@ -82,6 +82,7 @@ COLUMN_SCORE: Final = "score"  # in predictions.parquet: what the model said
 COLUMN_HELD_OUT: Final = "held_out"  # bool in reference.parquet: not seen in training
 
 # --- environment of users' steps (users' contract; docs/data-scientist.md has the table) ----------
+ENV_PREFIX: Final = "EVERLOOP_"  # of all that follow, and of no variable of a user
 ENV_RUN: Final = "EVERLOOP_RUN"
 ENV_NAMESPACE: Final = "EVERLOOP_NAMESPACE"
 ENV_MODEL_NAME: Final = "EVERLOOP_MODEL_NAME"

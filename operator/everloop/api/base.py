@@ -42,17 +42,39 @@ Name40 = Annotated[str, Field(min_length=1, max_length=40, pattern=DNS_LABEL)]
 Name46 = Annotated[str, Field(min_length=1, max_length=46, pattern=DNS_LABEL)]
 Name52 = Annotated[str, Field(min_length=1, max_length=52, pattern=DNS_LABEL)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
-Identifier = Annotated[
-    str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")
-]
+IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
+Identifier = Annotated[str, Field(min_length=1, max_length=63, pattern=IDENTIFIER)]
 Text = Annotated[str, Field(max_length=1024)]
 LongText = Annotated[str, Field(max_length=32768)]
 Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[a-z][a-z0-9+.-]*://.+")]
 Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
+# The exponent is bounded, so that no number is infinite.
 Number = Annotated[
-    str, Field(min_length=1, max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$")
+    str,
+    Field(
+        min_length=1,
+        max_length=32,
+        pattern=r"^-?[0-9]+(\.[0-9]+)?([eE](\+?[01]?[0-9]{1,2}|-[0-9]{1,3}))?$",
+    ),
 ]
-Duration = Annotated[str, Field(min_length=2, max_length=32, pattern=r"^([0-9]+(ms|s|m|h|d|w))+$")]
+# The digits are bounded, so that no moment is beyond the calendar.
+Duration = Annotated[
+    str,
+    Field(
+        min_length=2,
+        max_length=32,
+        pattern=r"^([0-9]{1,9}(ms|s)|[0-9]{1,6}m|[0-9]{1,5}(h|d)|[0-9]{1,4}w)+$",
+    ),
+]
+# A Duration above 0: windows and steps.
+Span = Annotated[
+    str,
+    Field(
+        min_length=2,
+        max_length=32,
+        pattern=r"^([1-9][0-9]{0,8}(ms|s)|[1-9][0-9]{0,5}m|[1-9][0-9]{0,4}(h|d)|[1-9][0-9]{0,3}w)+$",
+    ),
+]
 Time = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
 Image = Annotated[str, Field(min_length=1, max_length=512)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -60,6 +82,31 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Opaque = Annotated[
     dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 ]
+
+
+def keyed(key: str, description: str, *rules: Rule) -> dict[str, Any]:
+    """`json_schema_extra` of an Opaque that we merge by a key, and so must have it."""
+    name = {"type": "string", "minLength": 1, "maxLength": 253, "description": description}
+    return {
+        "x-kubernetes-preserve-unknown-fields": True,
+        "properties": {key: name},
+        "required": [key],
+        "x-kubernetes-validations": [rule._asdict() for rule in rules],
+    }
+
+
+def list_map(key: str) -> dict[str, Any]:
+    """`json_schema_extra` of a list in which each key may be there once."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def good_keys(field: str) -> Rule:
+    """A rule for a map of Identifier: Kubernetes has no patterns for keys."""
+    return Rule(
+        f"!has(self.{field}) || self.{field}.all(key, key.size() <= 63 "
+        f"&& key.matches('{IDENTIFIER}'))",
+        f"names in {field} are letters, digits, _, . and -, at most 63, and do not begin with a digit",
+    )
 
 
 class Metadata(Model):

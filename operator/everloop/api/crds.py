@@ -94,7 +94,7 @@ def _convert_members(
         }
         if name in models:
             _add_made_defaults(models[name], node["properties"])
-    elif node.get("x-kubernetes-preserve-unknown-fields"):
+    if node.get("x-kubernetes-preserve-unknown-fields"):
         node.pop("additionalProperties", None)
         node["type"] = "object"
     elif isinstance(node.get("additionalProperties"), dict):

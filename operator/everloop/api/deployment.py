@@ -15,8 +15,10 @@ from everloop.api.base import (
     Number,
     Resource,
     Rule,
+    Span,
     Text,
     Time,
+    list_map,
 )
 from everloop.api.conditions import Condition
 from everloop.api.pod import Pod, Resources
@@ -62,16 +64,20 @@ class AnalysisMetric(Model):
         Rule(
             "!has(self.maxRegression) || has(self.versus)", "maxRegression needs versus: Champion"
         ),
+        Rule(
+            "[has(self.max) ? double(self.max) : 0.0, "
+            "has(self.maxRegression) ? double(self.maxRegression) : 0.0]"
+            ".all(bound, bound >= 0.0 && bound <= 1.0)",
+            "max and maxRegression are shares of the requests, from 0 to 1: 5 % is 0.05",
+        ),
     )
 
 
 class AnalysisSpec(Model):
     """How each analysis step decides."""
 
-    interval: Duration = Field(
-        default="1m", description="How often it looks; looking often is sound."
-    )
-    max_duration: Duration = Field(
+    interval: Span = Field(default="1m", description="How often it looks; looking often is sound.")
+    max_duration: Span = Field(
         default="24h", description="After this long without a verdict it is Inconclusive."
     )
     min_samples: int = Field(
@@ -131,7 +137,7 @@ class Rollout(Model):
     analysis: AnalysisSpec = Field(
         default_factory=AnalysisSpec, description="How analysis steps decide."
     )
-    ready_deadline: Duration = Field(
+    ready_deadline: Span = Field(
         default="10m", description="A challenger that is not ready by then is rejected."
     )
 
@@ -145,10 +151,7 @@ class DeploymentSpec(Model):
         default=None,
         min_length=1,
         max_length=8,
-        json_schema_extra={
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["modelVersion"],
-        },
+        json_schema_extra=list_map("modelVersion"),
         description="Every live version, by hand or from git; weights sum to 100.",
     )
     rollout: Rollout | None = Field(default=None, description="Or follow the model.")

@@ -6,7 +6,18 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from everloop.api.base import Identifier, Model, Name40, Number, Resource, Rule, Seed, Text, Time
+from everloop.api.base import (
+    Identifier,
+    Model,
+    Name40,
+    Number,
+    Resource,
+    Rule,
+    Seed,
+    Text,
+    Time,
+    list_map,
+)
 from everloop.api.conditions import Condition
 from everloop.api.trainingrun import TrainingRunSpec
 
@@ -35,6 +46,15 @@ class Range(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("double(self.min) < double(self.max)", "min must be below max"),
+        Rule("!has(self.step) || double(self.step) > 0.0", "step must be above 0"),
+        Rule(
+            "self.type == 'Float' || [self.min, self.max].all(bound, bound.matches('^-?[0-9]{1,15}$'))",
+            "min and max of type: Int must be whole numbers, such as 3",
+        ),
+        Rule(
+            "self.type == 'Float' || !has(self.step) || self.step.matches('^[0-9]{1,15}$')",
+            "step of type: Int must be a whole number",
+        ),
     )
 
 
@@ -49,6 +69,10 @@ class LogRange(Model):
         Rule(
             "double(self.min) > 0.0 && double(self.min) < double(self.max)",
             "0 < min < max must hold",
+        ),
+        Rule(
+            "self.type == 'Float' || [self.min, self.max].all(bound, bound.matches('^[0-9]{1,15}$'))",
+            "min and max of type: Int must be whole numbers, such as 3",
         ),
     )
 
@@ -102,7 +126,7 @@ class ExperimentSpec(Model):
     parameters: list[Parameter] = Field(
         min_length=1,
         max_length=32,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        json_schema_extra=list_map("name"),
         description="The space.",
     )
     algorithm: Algorithm = Field(

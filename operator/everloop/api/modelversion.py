@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from everloop.api.base import (
     Digest,
     Identifier,
+    Image,
     LongText,
     Model,
     Name40,
@@ -16,6 +17,7 @@ from everloop.api.base import (
     Opaque,
     Resource,
     Rule,
+    Seed,
     Text,
     Time,
     Uri,
@@ -32,7 +34,7 @@ class Artifact(Model):
         description="sha256 of the sorted list of (path, size, sha256) of its files."
     )
     format: Literal["sklearn"] = Field(default="sklearn", description="How it is loaded.")
-    size_bytes: int = Field(default=0, ge=0, description="Sum of its files.")
+    size_bytes: int = Field(default=0, ge=0, le=2**53, description="Sum of its files.")
 
 
 class Tensor(Model):
@@ -42,7 +44,7 @@ class Tensor(Model):
     datatype: Literal["BOOL", "INT64", "FP64", "BYTES"] = Field(
         description="V2 datatype; BYTES is text."
     )
-    shape: list[int] = Field(
+    shape: list[Annotated[int, Field(ge=-1, le=2**31 - 1)]] = Field(
         default_factory=lambda: [-1, 1], max_length=4, description="-1 is the number of rows."
     )
 
@@ -76,8 +78,8 @@ class ResolvedData(Model):
     name: Identifier = Field(description="As in spec.data.")
     uri: Uri = Field(description="As in spec.data.")
     digest: Digest = Field(description="sha256 of the sorted list of (path, size, sha256).")
-    files: int = Field(default=0, description="How many.")
-    rows: int | None = Field(default=None, description="In its parquet files.")
+    files: int = Field(default=0, ge=0, le=2**53, description="How many.")
+    rows: int | None = Field(default=None, ge=0, le=2**53, description="In its parquet files.")
     time_span: TimeSpan | None = Field(
         default=None, description="Of the time column, where there is one."
     )
@@ -90,16 +92,16 @@ class Resolved(Model):
     source_digest: str | None = Field(
         default=None, max_length=71, description="Digest of the code's files."
     )
-    images: dict[str, str] = Field(
+    images: dict[str, Image] = Field(
         default_factory=dict, max_length=16, description="Image by digest, per step."
     )
     data: list[ResolvedData] = Field(
         default_factory=list, max_length=16, description="Data by digest."
     )
-    parameters: dict[str, str] = Field(
+    parameters: dict[str, Text] = Field(
         default_factory=dict, max_length=128, description="Hyper-parameters."
     )
-    seed: int = Field(default=0, description="The seed.")
+    seed: Seed = Field(default=0, description="The seed.")
     training_cutoff: Time | None = Field(
         default=None, description="Latest time in the training data; later rows are unseen."
     )
@@ -128,7 +130,7 @@ class HoldOut(Model):
     """The rows the model was evaluated on."""
 
     digest: str = Field(max_length=71, description="Of the rows.")
-    rows: int = Field(default=0, description="How many.")
+    rows: int = Field(default=0, ge=0, le=2**53, description="How many.")
     time_span: TimeSpan | None = Field(default=None, description="When.")
 
 
@@ -144,7 +146,7 @@ class Versus(Model):
     """The comparison with the champion."""
 
     champion: ChampionRef = Field(description="Which champion.")
-    metrics: dict[str, str] = Field(
+    metrics: dict[str, Number] = Field(
         default_factory=dict, max_length=64, description="Its metrics on the same hold-out."
     )
     intervals: dict[str, Interval] = Field(
@@ -155,7 +157,7 @@ class Versus(Model):
 class Evaluation(Model):
     """How good the model was when it was made."""
 
-    metrics: dict[str, str] = Field(
+    metrics: dict[str, Number] = Field(
         default_factory=dict, max_length=64, description="Metrics of the model."
     )
     hold_out: HoldOut | None = Field(default=None, description="Rows it was evaluated on.")

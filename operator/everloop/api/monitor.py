@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,19 +14,22 @@ from everloop.api.base import (
     Number,
     Resource,
     Rule,
+    Span,
     Text,
     Time,
+    good_keys,
 )
 from everloop.api.conditions import Condition
 from everloop.api.trainingrun import Gate
 
+Column = Annotated[str, Field(min_length=1, max_length=128)]
 Signal = Literal["InputDrift", "OutputDrift", "ErrorsHigh", "Absent"]
 
 
 class InputDrift(Model):
     """Drift of the inputs, by population stability index."""
 
-    features: list[str] = Field(
+    features: list[Column] = Field(
         default_factory=lambda: ["*"],
         min_length=1,
         max_length=256,
@@ -50,9 +53,16 @@ class Errors(Model):
     """Failing requests."""
 
     rate: Number = Field(default="0.01", description="Highest share of requests that may fail.")
-    window: Duration = Field(default="5m", description="Over this long.")
+    window: Span = Field(default="5m", description="Over this long.")
     for_: Duration = Field(
         default="0s", alias="for", description="It must hold this long before the alert fires."
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "double(self.rate) >= 0.0 && double(self.rate) <= 1.0",
+            "rate is a share of the requests, from 0 to 1: 5 % is 0.05",
+        ),
     )
 
 
@@ -90,6 +100,8 @@ class Overrides(Model):
         description="Deadline of the run, waiting for data included.",
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = (good_keys("parameters"),)
+
 
 class Retrain(Model):
     """When a new TrainingRun is made, from the champion's own spec."""
@@ -118,7 +130,7 @@ class MonitorSpec(Model):
     """What is watched and what follows."""
 
     deployment: Name40 = Field(description="The Deployment (mldep).")
-    window: Duration = Field(default="1d", description="Drift is measured over this long.")
+    window: Span = Field(default="1d", description="Drift is measured over this long.")
     min_samples: int = Field(
         default=500,
         ge=1,

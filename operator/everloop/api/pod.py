@@ -2,9 +2,76 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any, ClassVar, Final
+
 from pydantic import Field
 
-from everloop.api.base import Model, ObjectName, Opaque
+from everloop import contract
+from everloop.api.base import (
+    LongText,
+    Model,
+    ObjectName,
+    Opaque,
+    Rule,
+    keyed,
+    list_map,
+)
+
+# What the pods have by themselves. A volume, mount, variable or label of the same name would lose
+# against it, so it is refused.
+OUR_VOLUMES: Final = (
+    "ca-bundle", "config", "model", "source", "tmp", "token", "tools", "workspace",
+)  # fmt: skip
+OUR_MOUNTS: Final = (
+    contract.WORKSPACE,
+    contract.TOOLS_DIR,
+    contract.CONFIG_DIR,
+    contract.SOURCE_CONFIG_DIR,
+    contract.TOKEN_DIR,
+    "/etc/everloop-ca",
+    "/model",
+)
+
+LabelValue = Annotated[str, Field(max_length=63)]
+Variable = Annotated[
+    dict[str, Any],
+    Field(
+        json_schema_extra=keyed(
+            "name",
+            "Name of the variable.",
+            Rule(
+                f"!self.name.startsWith('{contract.ENV_PREFIX}')",
+                f"variables that begin with {contract.ENV_PREFIX} are set by Everloop: take another name",
+            ),
+        )
+    ),
+]
+Volume = Annotated[
+    dict[str, Any],
+    Field(
+        json_schema_extra=keyed(
+            "name",
+            "Name of the volume.",
+            Rule(
+                f"!(self.name in {list(OUR_VOLUMES)})",
+                f"the volumes {', '.join(OUR_VOLUMES)} are Everloop's: take another name",
+            ),
+        )
+    ),
+]
+Mount = Annotated[
+    dict[str, Any],
+    Field(
+        json_schema_extra=keyed(
+            "mountPath",
+            "Path in the containers.",
+            Rule(
+                f"!(self.mountPath in {list(OUR_MOUNTS)})",
+                f"at {', '.join(OUR_MOUNTS)} are Everloop's own volumes: take another path",
+            ),
+        )
+    ),
+]
 
 
 class Resources(Model):
@@ -30,36 +97,46 @@ class Pod(Model):
     image_pull_secrets: list[LocalObject] | None = Field(
         default=None,
         max_length=16,
+        json_schema_extra=list_map("name"),
         description="Secrets with credentials for private image registries.",
     )
-    env: list[Opaque] | None = Field(
-        default=None, max_length=128, description="Environment variables, as in a container."
+    env: list[Variable] | None = Field(
+        default=None,
+        max_length=128,
+        json_schema_extra=list_map("name"),
+        description="Environment variables, as in a container.",
     )
     env_from: list[Opaque] | None = Field(
         default=None,
         max_length=32,
         description="Secrets and ConfigMaps whose keys become environment variables, as in a container.",
     )
-    volumes: list[Opaque] | None = Field(
-        default=None, max_length=32, description="Volumes, as in a pod."
+    volumes: list[Volume] | None = Field(
+        default=None,
+        max_length=32,
+        json_schema_extra=list_map("name"),
+        description="Volumes, as in a pod.",
     )
-    volume_mounts: list[Opaque] | None = Field(
-        default=None, max_length=32, description="Where the volumes are mounted, in all containers."
+    volume_mounts: list[Mount] | None = Field(
+        default=None,
+        max_length=32,
+        json_schema_extra=list_map("mountPath"),
+        description="Where the volumes are mounted, in all containers.",
     )
     resources: Resources | None = Field(
         default=None, description="Requests and limits of containers that state none of their own."
     )
-    node_selector: dict[str, str] | None = Field(
+    node_selector: dict[str, LabelValue] | None = Field(
         default=None, max_length=32, description="Labels that the node must have."
     )
     affinity: Opaque | None = Field(default=None, description="As in a pod.")
     tolerations: list[Opaque] | None = Field(
         default=None, max_length=32, description="As in a pod."
     )
-    labels: dict[str, str] | None = Field(
+    labels: dict[str, LabelValue] | None = Field(
         default=None, max_length=32, description="Extra labels of the pods."
     )
-    annotations: dict[str, str] | None = Field(
+    annotations: dict[str, LongText] | None = Field(
         default=None, max_length=32, description="Extra annotations of the pods."
     )
     service_account_name: ObjectName | None = Field(
@@ -69,4 +146,12 @@ class Pod(Model):
     security_context: Opaque | None = Field(
         default=None,
         description="Pod security context; replaces the default (user, group and fsGroup 65532, RuntimeDefault seccomp) field by field; null removes a field.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"!has(self.labels) || self.labels.all(key, !key.startsWith('{contract.GROUP}/') "
+            f"&& key != '{contract.MANAGED_BY}')",
+            f"labels of {contract.GROUP}/ and {contract.MANAGED_BY} are Everloop's: take another name",
+        ),
     )

@@ -14,16 +14,17 @@ from everloop.api.base import (
     Model,
     Name40,
     Number,
-    Opaque,
     Resource,
     Rule,
     Seed,
     Text,
     Time,
     Uri,
+    good_keys,
+    list_map,
 )
 from everloop.api.conditions import Condition
-from everloop.api.pod import LocalObject, Pod, Resources
+from everloop.api.pod import LocalObject, Pod, Resources, Variable
 
 
 class GitSource(Model):
@@ -34,6 +35,7 @@ class GitSource(Model):
     )
     revision: str = Field(
         default="HEAD",
+        min_length=1,
         max_length=256,
         description="Branch, tag or commit; resolved to a commit once.",
     )
@@ -104,8 +106,11 @@ class Step(Model):
     args: list[Text] | None = Field(
         default=None, max_length=64, description="Arguments of the command."
     )
-    env: list[Opaque] | None = Field(
-        default=None, max_length=64, description="Environment variables of this step."
+    env: list[Variable] | None = Field(
+        default=None,
+        max_length=64,
+        json_schema_extra=list_map("name"),
+        description="Environment variables of this step.",
     )
     resources: Resources | None = Field(
         default=None, description="Requests and limits of this step."
@@ -156,6 +161,10 @@ class Gate(Model):
         Rule(
             "!has(self.maxRegression) || has(self.versus)", "maxRegression needs versus: Champion"
         ),
+        Rule(
+            "self.direction == 'Maximize' || has(self.versus)",
+            "direction needs versus: Champion; min and max say themselves which way they bound",
+        ),
     )
 
 
@@ -169,7 +178,7 @@ class TrainingRunSpec(Model):
     data: list[DataSet] = Field(
         default_factory=list,
         max_length=16,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        json_schema_extra=list_map("name"),
         description="Input data.",
     )
     new_data: NewData | None = Field(
@@ -184,7 +193,7 @@ class TrainingRunSpec(Model):
     steps: list[Step] = Field(
         min_length=1,
         max_length=8,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        json_schema_extra=list_map("name"),
         description="The pipeline, in order.",
     )
     output: Output = Field(description="Where the model goes.")
@@ -238,6 +247,7 @@ class TrainingRunSpec(Model):
         "pod",
     )
     rules: ClassVar[tuple[Rule, ...]] = (
+        good_keys("parameters"),
         Rule(
             "self.steps.filter(s, has(s.role) && s.role == 'Evaluate').size() <= 1",
             "at most one step may have role: Evaluate",
