@@ -6,6 +6,7 @@ older than what is known, or of an object that is known to be gone, changes noth
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from everloop import contract
 from everloop.cluster import objects
+from everloop.cluster.store import Place, Store
 from everloop.cluster.trim import trim
 
 Object = Mapping[str, Any]
@@ -35,118 +37,119 @@ class Cache:
     """The View of the kinds, and the place where the engine looks before it writes."""
 
     def __init__(self) -> None:
-        self._items: dict[str, dict[tuple[str, str], Object]] = {}  # by Kind.group
-        self._owned: dict[str, set[tuple[str, str, str]]] = defaultdict(set)  # by owner's uid
-        self._labelled: dict[tuple[str, str], set[tuple[str, str, str]]] = defaultdict(set)
+        self._store = Store()
+        self._owned: dict[str, set[Place]] = defaultdict(set)  # by owner's uid
+        self._labelled: dict[tuple[str, str], set[Place]] = defaultdict(set)
         self._gone: OrderedDict[str, None] = OrderedDict()
 
     # --- the View ---------------------------------------------------------------------------------
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """One object by name."""
-        return self._items.get(self._resolve(kind), {}).get((namespace, name))
+        return self._store.get((self._resolve(kind), namespace, name))
 
     def list(
         self, kind: str, namespace: str, labels: Mapping[str, str] | None = None
     ) -> Sequence[Object]:
         """Objects of a namespace, by name; with `labels`, those that bear all of them."""
         qualified = self._resolve(kind)
-        items = self._items.get(qualified, {})
+        names: Iterable[str]
         if labels:
             found = set.intersection(*(self._labelled.get(pair, set()) for pair in labels.items()))
-            keys = sorted(
-                (item[1], item[2])
-                for item in found
-                if item[0] == qualified and item[1] == namespace
-            )
+            names = (item[2] for item in found if item[:2] == (qualified, namespace))
         else:
-            keys = sorted(key for key in items if key[0] == namespace)
-        return [items[key] for key in keys]
+            names = self._store.names(qualified, namespace)
+        return self._objects((qualified, namespace, name) for name in sorted(names))
 
     def children(self, kind: str, owner: Object) -> Sequence[Object]:
         """Objects of a kind whose controller is `owner`, by name."""
-        found = [
-            self._items[qualified][namespace, name]
-            for qualified, namespace, name in sorted(self._owned.get(objects.uid(owner), ()))
-            if kind in (qualified, qualified.partition(".")[0])
-        ]
-        return found
+        return self._objects(
+            place
+            for place in sorted(self._owned.get(objects.uid(owner), ()))
+            if kind in (place[0], place[0].partition(".")[0])
+        )
 
     # --- filling ----------------------------------------------------------------------------------
     def serve(self, kinds: Iterable[str]) -> None:
         """Say which `Kind.group` are watched, before anything is put."""
         for qualified in kinds:
-            self._items.setdefault(qualified, {})
+            self._store.serve(qualified)
 
     def put(self, item: Object) -> Change | None:
         """Take an object as read. None if we knew as much or more."""
-        item = trim(item)
-        if objects.uid(item) in self._gone:
+        uid, place = objects.uid(item), _place(item)
+        if uid in self._gone:
             return None
-        qualified, key = objects.qualified(item), _key(item)
-        before = self._items.setdefault(qualified, {}).get(key)
-        if before is not None:
-            if objects.uid(before) != objects.uid(item):
-                self._bury(before)
-            elif objects.version(before) >= objects.version(item):
+        before, known = None, self._store.known(place)
+        if known is not None:
+            if known[0] == uid and known[1] >= objects.version(item):
                 return None
-            self._unindex(qualified, key, before)
-        self._items[qualified][key] = item
-        self._index(qualified, key, item)
-        return Change(before, item)
+            before = self._store.get(place)
+            if known[0] != uid:
+                self._bury(known[0])
+            self._unindex(place, before or {})
+        self._store.put(place, trim(item))
+        after = self._store.get(place)
+        self._index(place, after or {})
+        return Change(before, after)
 
     def remove(self, item: Object) -> Change | None:
         """Forget an object that is gone. None if we knew."""
-        uid, qualified, key = objects.uid(item), objects.qualified(item), _key(item)
-        self._bury(item)
-        before = self._items.get(qualified, {}).get(key)
-        if before is None or objects.uid(before) != uid:
+        uid, place = objects.uid(item), _place(item)
+        self._bury(uid)
+        known = self._store.known(place)
+        if known is None or known[0] != uid:
             return None
-        self._unindex(qualified, key, before)
-        del self._items[qualified][key]
+        before = self._store.get(place)
+        self._unindex(place, before or {})
+        self._store.remove(place)
         return Change(before, None)
 
-    def stale(self, qualified: str, namespaces: Sequence[str], uids: set[str], version: int) -> Any:
+    def stale(
+        self, qualified: str, namespaces: Sequence[str], uids: set[str], version: int
+    ) -> Sequence[Object]:
         """Objects that a list of `version` (with these uids) shows to be gone."""
-        return [
-            item
-            for (namespace, _), item in self._items.get(qualified, {}).items()
-            if (not namespaces or namespace in namespaces)
-            and objects.uid(item) not in uids
-            and objects.version(item) <= version
-        ]
-
-    def all(self, qualified: str) -> Sequence[Object]:
-        """Every object of a kind, in all namespaces."""
-        return list(self._items.get(qualified, {}).values())
+        gone = []
+        for namespace in namespaces or tuple(self._store.namespaces(qualified)):
+            for name in self._store.names(qualified, namespace):
+                place = (qualified, namespace, name)
+                known = self._store.known(place)
+                if known is not None and known[0] not in uids and known[1] <= version:
+                    gone.append(place)
+        return self._objects(gone)
 
     def size(self, qualified: str) -> int:
         """How many objects of a kind are known."""
-        return len(self._items.get(qualified, {}))
+        return self._store.size(qualified)
 
     # --- inside -----------------------------------------------------------------------------------
+    def _objects(self, places: Iterable[Place]) -> Sequence[Object]:
+        found = (self._store.get(place) for place in places)
+        return [item for item in found if item is not None]
+
     def _resolve(self, kind: str) -> str:
         """The `Kind.group` that a name means, see handlers.kind.View."""
+        if "." in kind:
+            return kind
         ours = objects.qualify(kind, contract.GROUP)
-        if "." in kind or ours in self._items:
-            return kind if "." in kind else ours
-        named = [known for known in self._items if known.partition(".")[0] == kind]
+        kinds = tuple(self._store.kinds())
+        if ours in kinds:
+            return ours
+        named = [known for known in kinds if known.partition(".")[0] == kind]
         return named[0] if len(named) == 1 else kind
 
-    def _bury(self, item: Object) -> None:
-        self._gone[objects.uid(item)] = None
+    def _bury(self, uid: str) -> None:
+        self._gone[uid] = None
         if len(self._gone) > TOMBSTONES:
             self._gone.popitem(last=False)
 
-    def _index(self, qualified: str, key: tuple[str, str], item: Object) -> None:
-        place = (qualified, *key)
+    def _index(self, place: Place, item: Object) -> None:
         owner = objects.controller(item)
         if owner is not None:
             self._owned[owner["uid"]].add(place)
         for pair in (objects.metadata(item).get("labels") or {}).items():
             self._labelled[pair].add(place)
 
-    def _unindex(self, qualified: str, key: tuple[str, str], item: Object) -> None:
-        place = (qualified, *key)
+    def _unindex(self, place: Place, item: Object) -> None:
         owner = objects.controller(item)
         if owner is not None:
             _discard(self._owned, owner["uid"], place)
@@ -154,9 +157,13 @@ class Cache:
             _discard(self._labelled, pair, place)
 
 
-def _key(item: Object) -> tuple[str, str]:
+def _place(item: Object) -> Place:
     meta = objects.metadata(item)
-    return str(meta.get("namespace") or ""), str(meta["name"])
+    return (
+        sys.intern(objects.qualified(item)),
+        sys.intern(str(meta.get("namespace") or "")),
+        str(meta["name"]),
+    )
 
 
 def _discard(index: dict[Any, set[Any]], key: Any, place: Any) -> None:

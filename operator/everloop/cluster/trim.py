@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from everloop import contract
@@ -12,42 +15,96 @@ _METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "labels", "annotations",
     "ownerReferences", "creationTimestamp", "deletionTimestamp", "finalizers",
 )  # fmt: skip
-_POD_SPEC = ("nodeName", "serviceAccountName")
-_CONTAINER = ("name", "image")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# Created once and never compared: of a Job what can be changed, and limits for messages.
+_JOB_SPEC = ("suspend", "activeDeadlineSeconds")
+_POD_SPEC = ("nodeName", "serviceAccountName")
+_POD_STATUS = (
+    "phase", "reason", "message", "conditions", "startTime", "podIP",
+    "initContainerStatuses", "containerStatuses",
+)  # fmt: skip
+_STATUS_OF_CONTAINER = ("name", "state", "lastState", "imageID", "restartCount", "ready")
 
 
 def trim(item: Object) -> Object:
-    """The object with the metadata we read, only our own entries of managedFields, and for pods
-    (of which there are most) names, images and status.
-
-    An object that was trimmed before comes back as it is.
+    """The object with the metadata we read and our own entries of managedFields; of Jobs and pods,
+    of which there are most, what their readers need.
     """
     found = item["metadata"]
     meta = {key: found[key] for key in _METADATA if found.get(key) is not None}
     if _LAST_APPLIED in meta.get("annotations", ()):
-        meta["annotations"] = {
-            key: value for key, value in meta["annotations"].items() if key != _LAST_APPLIED
-        }
+        meta["annotations"] = _without(meta["annotations"], _LAST_APPLIED)
     ours = [
-        {key: entry[key] for key in ("operation", "fieldsV1") if key in entry}
-        | {"manager": contract.FIELD_MANAGER}
+        _entry(entry)
         for entry in found.get("managedFields") or ()
         if entry.get("manager") == contract.FIELD_MANAGER and not entry.get("subresource")
     ]
     if ours and item["kind"] != "Pod":
         meta["managedFields"] = ours
     trimmed = {key: value for key, value in item.items() if key != "metadata"} | {"metadata": meta}
-    if item["kind"] == "Pod" and "spec" in item:
-        trimmed["spec"] = _pod_spec(item["spec"])
+    if item["kind"] == "Pod":
+        trimmed |= {"spec": _pod_spec(item.get("spec") or {}), "status": _pod_status(item)}
+    elif item["kind"] == "Job":
+        trimmed["spec"] = _job_spec(item.get("spec") or {})
     return trimmed
 
 
+def share(value: Any) -> Any:
+    """The value with its strings interned: JSON brings the same keys and words again and again."""
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, Mapping):
+        return {sys.intern(key): share(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [share(item) for item in value]
+    return value
+
+
+def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    fields = json.dumps(entry.get("fieldsV1") or {}, separators=(",", ":"))
+    return {
+        "manager": contract.FIELD_MANAGER,
+        "operation": entry.get("operation", ""),
+        "fieldsV1": _shared_fields(fields),
+    }
+
+
+@lru_cache(maxsize=1024)
+def _shared_fields(text: str) -> dict[str, Any]:
+    """Objects that one builder made have equal fields: they share one copy."""
+    found: dict[str, Any] = share(json.loads(text))
+    return found
+
+
+def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
+
+
+def _pick(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: values[key] for key in keys if key in values}
+
+
 def _pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: spec[key] for key in _POD_SPEC if key in spec}
-    for group in ("initContainers", "containers"):
-        if group in spec:
-            kept[group] = [
-                {key: one[key] for key in _CONTAINER if key in one} for one in spec[group]
-            ]
-    return kept
+    return _pick(spec, _POD_SPEC) | _containers(spec, ("name", "image"))
+
+
+def _pod_status(pod: Object) -> dict[str, Any]:
+    status = _pick(pod.get("status") or {}, _POD_STATUS)
+    for group in ("initContainerStatuses", "containerStatuses"):
+        if group in status:
+            status[group] = [_pick(one, _STATUS_OF_CONTAINER) for one in status[group]]
+    return status
+
+
+def _job_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    pods = (spec.get("template") or {}).get("spec") or {}
+    template = {"spec": _containers(pods, ("name", "resources"))}
+    return _pick(spec, _JOB_SPEC) | {"template": template}
+
+
+def _containers(spec: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        group: [_pick(one, keys) for one in spec[group]]
+        for group in ("initContainers", "containers")
+        if group in spec
+    }
