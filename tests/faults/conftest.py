@@ -1,0 +1,48 @@
+"""One API server for all trials, operators that start at once, and how scenarios end by themselves.
+
+All tests share one event loop, and so the processes that belong to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from devcluster.control_plane_only import ControlPlane
+from faults.admin import Admin
+from faults.operators import Zygote
+from faults.plane import ROOT, control_plane
+from faults.trial import Baseline, Baselines
+from faults.world import Ground
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[ControlPlane]:
+    """The API server, with fake nodes."""
+    with control_plane() as plane:
+        yield plane
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def ground(
+    plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Ground]:
+    """What all trials share."""
+    admin = Admin(plane.kubeconfig)
+    await admin.discover()
+    zygote = Zygote(ROOT / "operator")
+    await zygote.start()
+    folder: Path = tmp_path_factory.mktemp("trials")
+    try:
+        yield Ground(admin, zygote, folder)
+    finally:
+        await zygote.stop()
+        await admin.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def baseline(ground: Ground) -> Baseline:
+    """How a scenario ends by itself, found out once."""
+    return Baselines(ground).get

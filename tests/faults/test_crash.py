@@ -1,0 +1,73 @@
+"""Killed before, after and in the middle of every write: always the same end, and nothing twice."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import pytest
+from faults.disturbances import MOMENTS, Kill, Moment
+from faults.scenarios import SCENARIOS, Scenario
+from faults.trial import Baseline, End, disturbed, many
+from faults.world import Ground, World
+
+log = logging.getLogger("trials")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+EXTRA_WRITES = 3  # more than undisturbed, for the one kill
+every_scenario = pytest.mark.parametrize(
+    "scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS]
+)
+
+
+async def killed(
+    ground: Ground, scenario: Scenario, wanted: End, number: int, moment: Moment
+) -> End:
+    """One trial."""
+    name = f"ns-{scenario.name}-{moment}-{number}"
+
+    def kill(world: World) -> list[Kill]:
+        return [Kill(world.operator, number, moment)]
+
+    end = await disturbed(ground, scenario, name, wanted, disturb=kill)
+    extra = end.writes - wanted.writes
+    assert extra <= EXTRA_WRITES, f"{name}: {extra} writes more than undisturbed\n{end.log}"
+    return end
+
+
+@every_scenario
+@pytest.mark.timeout(2400)
+async def test_every_write(ground: Ground, baseline: Baseline, scenario: Scenario) -> None:
+    wanted = await baseline(scenario)
+    ends = await many(
+        [
+            partial(killed, ground, scenario, wanted, number, moment)
+            for number in range(1, wanted.writes + 1)
+            for moment in MOMENTS
+        ]
+    )
+    log.info(summary(scenario, wanted, ends))
+
+
+@every_scenario
+@pytest.mark.sample
+async def test_some_writes(ground: Ground, baseline: Baseline, scenario: Scenario) -> None:
+    """The same three of every scenario, one of each moment."""
+    wanted = await baseline(scenario)
+    numbers = (wanted.writes // 4, wanted.writes // 2, wanted.writes * 3 // 4)
+    ends = await many(
+        [
+            partial(killed, ground, scenario, wanted, number, moment)
+            for number, moment in zip(numbers, MOMENTS, strict=True)
+        ]
+    )
+    log.info(summary(scenario, wanted, ends))
+
+
+def summary(scenario: Scenario, wanted: End, ends: list[End]) -> str:
+    """A line for people."""
+    extra = max(end.writes for end in ends) - wanted.writes
+    seconds = sum(end.seconds for end in ends) / len(ends)
+    return (
+        f"{scenario.name}: {len(ends)} kills, {wanted.writes} writes undisturbed, "
+        f"at most {extra} more; {seconds:.1f} s each"
+    )

@@ -1,0 +1,59 @@
+"""The API server refuses, hangs and cuts connections: the same end, and no storm meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import pytest
+from faults.disturbances import Failing
+from faults.scenarios import PROMOTION, SCENARIOS, Scenario
+from faults.trial import Baseline, End, disturbed, many
+from faults.world import Ground, World
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+log = logging.getLogger("trials")
+SECONDS = 12.0
+# Requests that an operator with one model sends when all of them fail: the watches' and the lists'
+# one a second each, a worker's one for each backoff, and what Prometheus and the routers wake.
+MOST_PER_SECOND = 40.0
+
+
+async def failing(
+    ground: Ground, scenario: Scenario, wanted: End, share: float, number: int
+) -> End:
+    """One trial. AssertionError also if there were too many requests meanwhile."""
+    name = f"ns-{scenario.name}-failing-{share:.0%}-{number}".replace("%", "")
+    made: list[Failing] = []
+
+    def disturb(world: World) -> list[Failing]:
+        made.append(Failing(number, share, SECONDS, number))
+        return made
+
+    end = await disturbed(ground, scenario, name, wanted, disturb=disturb)
+    rate = made[0].met / SECONDS
+    log.info("%s: %.1f requests a second, failed %s", name, rate, dict(made[0].failed))
+    assert made[0].failed, f"{name}: nothing failed"
+    assert rate <= MOST_PER_SECOND, f"{name}: {rate:.0f} requests a second\n{end.log}"
+    return end
+
+
+@pytest.mark.timeout(1200)
+async def test_some_requests_fail(ground: Ground, baseline: Baseline) -> None:
+    """A quarter of all requests, from early and from the middle on, in every scenario."""
+    trials = []
+    for scenario in SCENARIOS:
+        wanted = await baseline(scenario)
+        trials += [
+            partial(failing, ground, scenario, wanted, 0.25, number)
+            for number in (2, wanted.writes // 2)
+        ]
+    await many(trials)
+
+
+@pytest.mark.timeout(600)
+async def test_all_requests_fail(ground: Ground, baseline: Baseline) -> None:
+    """As when the API server is away, at several moments of the longest scenario."""
+    wanted = await baseline(PROMOTION)
+    numbers = [wanted.writes * part // 5 for part in range(1, 5)]
+    await many([partial(failing, ground, PROMOTION, wanted, 1.0, number) for number in numbers])

@@ -1,0 +1,64 @@
+"""What the operator is shown is old, partial or late: the same end, and nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pytest
+from faults.disturbances import (
+    DelayedWatches,
+    FrozenWatches,
+    Kill,
+    LaggingLists,
+    LostDeletions,
+)
+from faults.proxy import Disturbance
+from faults.scenarios import SCENARIOS, Scenario
+from faults.trial import Baseline, End, disturbed, many
+from faults.world import Ground, World
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+View = Callable[[World, int], Sequence[Disturbance]]
+LAG_SECONDS = 4.0
+
+
+def frozen(world: World, number: int) -> Sequence[Disturbance]:
+    return [FrozenWatches(number, LAG_SECONDS)]
+
+
+def delayed(world: World, number: int) -> Sequence[Disturbance]:
+    return [DelayedWatches(1.0)]
+
+
+def deletions_lost(world: World, number: int) -> Sequence[Disturbance]:
+    return [LostDeletions(LAG_SECONDS)]
+
+
+def lagging(world: World, number: int) -> Sequence[Disturbance]:
+    """A restarted operator begins with what was."""
+    return [LaggingLists(world.admin, LAG_SECONDS), Kill(world.operator, number, "after")]
+
+
+VIEWS: tuple[View, ...] = (frozen, delayed, deletions_lost, lagging)
+
+
+async def seen(ground: Ground, scenario: Scenario, wanted: End, view: View, number: int) -> End:
+    """One trial."""
+    name = f"ns-{scenario.name}-{view.__name__.replace('_', '-')}-{number}"
+    return await disturbed(
+        ground, scenario, name, wanted, disturb=lambda world: view(world, number)
+    )
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=[view.__name__ for view in VIEWS])
+@pytest.mark.timeout(1200)
+async def test_same_end(ground: Ground, baseline: Baseline, view: View) -> None:
+    """Begun early, in the middle and late, in every scenario."""
+    trials = []
+    for scenario in SCENARIOS:
+        wanted = await baseline(scenario)
+        parts = (1,) if view in (delayed, deletions_lost) else (1, 2, 3)
+        numbers = [max(wanted.writes * part // 4, 1) for part in parts]
+        trials += [partial(seen, ground, scenario, wanted, view, number) for number in numbers]
+    await many(trials)

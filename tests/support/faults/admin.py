@@ -1,0 +1,152 @@
+"""The administrator of the harness's API server, for the stand-ins: asyncio, dicts in and out."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+Json = dict[str, Any]
+MERGE = "application/merge-patch+json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A namespaced resource, as discovery names it."""
+
+    api_version: str
+    plural: str
+    kind: str
+    verbs: frozenset[str]
+    subresources: frozenset[str]
+
+    def path(self, namespace: str, name: str = "") -> str:
+        """Of the collection, or of one object."""
+        root = "/apis" if "/" in self.api_version else "/api"
+        found = f"{root}/{self.api_version}/namespaces/{namespace}/{self.plural}"
+        return f"{found}/{name}" if name else found
+
+
+class Answered(Exception):  # noqa: N818 (what happened)
+    """The API server said no."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status}: {text[:600]}")
+        self.status = status
+
+
+class Admin:
+    """One API server, by an administrator's kubeconfig (JSON, with paths)."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        config = json.loads(kubeconfig.read_text())
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        self.server: str = cluster["server"]
+        context = ssl.create_default_context(cafile=cluster["certificate-authority"])
+        context.load_cert_chain(user["client-certificate"], user["client-key"])
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=context),
+            timeout=aiohttp.ClientTimeout(total=None),
+            read_bufsize=2**22,  # a line of a watch is a whole object
+        )
+        self.kinds: dict[str, Kind] = {}  # by plural.group
+
+    async def close(self) -> None:
+        await self.session.close()
+
+    async def call(
+        self, method: str, path: str, body: Any = None, kind: str = "application/json"
+    ) -> Json:
+        """One request; raises Answered."""
+        data = None if body is None else json.dumps(body)
+        async with self.session.request(
+            method, self.server + path, data=data, headers={"Content-Type": kind}
+        ) as answer:
+            text = await answer.text()
+            if answer.status >= 400:
+                raise Answered(answer.status, text)
+        found: Json = json.loads(text) if text else {}
+        return found
+
+    async def discover(self) -> None:
+        """Find out every namespaced resource that can be listed."""
+        groups = await self.call("GET", "/apis")
+        roots = ["/api/v1"] + [
+            f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups["groups"]
+        ]
+        for root in roots:
+            found = await self.call("GET", root)
+            api_version = found["groupVersion"]
+            entries = [item for item in found["resources"] if item["namespaced"]]
+            for item in entries:
+                if "/" in item["name"] or "list" not in item["verbs"]:
+                    continue
+                below = {
+                    other["name"].partition("/")[2]
+                    for other in entries
+                    if other["name"].startswith(f"{item['name']}/")
+                }
+                group = api_version.rpartition("/")[0]
+                self.kinds[f"{item['name']}.{group}".rstrip(".")] = Kind(
+                    api_version,
+                    item["name"],
+                    item["kind"],
+                    frozenset(item["verbs"]),
+                    frozenset(below),
+                )
+
+    def kind(self, manifest: Mapping[str, Any]) -> Kind:
+        """The resource of a manifest."""
+        return next(
+            item
+            for item in self.kinds.values()
+            if (item.api_version, item.kind) == (manifest["apiVersion"], manifest["kind"])
+        )
+
+    async def create(self, manifest: Json) -> Json | None:
+        """POST; None if the name is taken."""
+        namespace = manifest["metadata"]["namespace"]
+        try:
+            return await self.call("POST", self.kind(manifest).path(namespace), manifest)
+        except Answered as answered:
+            if answered.status == 409:
+                return None
+            raise
+
+    async def get(self, plural: str, namespace: str, name: str) -> Json | None:
+        """One object by `plural.group`, or None."""
+        try:
+            return await self.call("GET", self.kinds[plural].path(namespace, name))
+        except Answered as answered:
+            if answered.status == 404:
+                return None
+            raise
+
+    async def list(self, plural: str, namespace: str, *, cached: bool = False) -> list[Json]:
+        """Objects by `plural.group`, with apiVersion and kind; `cached` may be a little old."""
+        kind = self.kinds[plural]
+        old = "?resourceVersion=0" if cached else ""
+        found = await self.call("GET", kind.path(namespace) + old)
+        same = {"apiVersion": kind.api_version, "kind": kind.kind}
+        return [same | item for item in found.get("items") or ()]
+
+    async def merge(self, live: Mapping[str, Any], patch: Json, subresource: str = "") -> Json:
+        """JSON merge patch of an object."""
+        meta = live["metadata"]
+        path = self.kind(live).path(meta["namespace"], meta["name"])
+        return await self.call("PATCH", f"{path}/{subresource}".rstrip("/"), patch, MERGE)
+
+    async def delete(self, live: Mapping[str, Any]) -> None:
+        """In the background, as kubectl does; absent is fine."""
+        meta = live["metadata"]
+        path = self.kind(live).path(meta["namespace"], meta["name"])
+        try:
+            await self.call("DELETE", path, {"propagationPolicy": "Background"})
+        except Answered as answered:
+            if answered.status != 404:
+                raise

@@ -1,0 +1,264 @@
+"""What goes wrong between the operator and the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Literal
+
+from everloop import contract
+from faults.admin import Admin, Answered
+from faults.operators import Operator
+from faults.proxy import Answer, Call, Cut, Disturbance
+
+Moment = Literal["before", "after", "lost"]
+LEASES = "leases.coordination.k8s.io"
+NOTE_SECONDS = 0.3
+TIME_OUT_SECONDS = 16.0  # the operator gives up after 15
+WAYS = ("409", "429", "500", "503", "cut", "slow")
+MOMENTS: tuple[Moment, ...] = ("before", "after", "lost")
+
+
+class Kill(Disturbance):
+    """The operator dies by SIGKILL at its `number`-th write.
+
+    Before the API server has it, after the operator has the answer, or in between: the write has
+    happened, and who made it never hears of it.
+    """
+
+    def __init__(self, operator: Operator, number: int, moment: Moment) -> None:
+        self._operator = operator
+        self._number = number
+        self._moment = moment
+        self.done: Call | None = None
+
+    async def arrived(self, call: Call) -> Answer | None:
+        if self._at("before", call):
+            raise Cut
+        return None
+
+    async def answered(self, call: Call) -> None:
+        if self._at("lost", call):
+            raise Cut
+
+    async def delivered(self, call: Call) -> None:
+        self._at("after", call)
+
+    def _at(self, moment: Moment, call: Call) -> bool:
+        if moment != self._moment or call.number != self._number or self.done is not None:
+            return False
+        self.done = call
+        self._operator.kill()
+        return True
+
+
+class Failing(Disturbance):
+    """For some seconds, some of all requests but the Lease's go wrong, each time in another way.
+
+    It begins with the `number`-th write. Which requests is drawn from a seed. A request is refused
+    before the API server has it, or its answer is lost after the API server has done it.
+    """
+
+    def __init__(self, seed: int, share: float, seconds: float, number: int = 1) -> None:
+        """`share` of the requests, from 0 to 1."""
+        self._random = random.Random(seed)
+        self._share = share
+        self._seconds = seconds
+        self._number = number
+        self.began = math.inf
+        self.failed: Counter[str] = Counter()  # requests by the way they failed
+        self.met = 0  # requests meanwhile, failed or not
+
+    async def arrived(self, call: Call) -> Answer | None:
+        if self.began == math.inf and (call.number or 0) >= self._number:
+            self.began = time.monotonic()
+        if not self._hit(call):
+            return None
+        way = self._random.choice(WAYS)
+        if way == "409" and call.verb not in ("update", "patch"):
+            way = "500"  # a conflict is an answer to a write of what exists
+        self.failed[way] += 1
+        if way == "slow":
+            await asyncio.sleep(TIME_OUT_SECONDS)
+        if way in ("cut", "slow"):
+            raise Cut
+        return refusal(int(way))
+
+    async def answered(self, call: Call) -> None:
+        if self._hit(call):
+            self.failed["lost"] += 1
+            raise Cut
+
+    def _hit(self, call: Call) -> bool:
+        if call.resource == LEASES or not 0 <= time.monotonic() - self.began < self._seconds:
+            return False
+        self.met += 1
+        return self._random.random() < self._share
+
+
+class FrozenWatches(Disturbance):
+    """From the `number`-th write on watches are silent; after some seconds they end.
+
+    What happened meanwhile is told by nobody: the connection is gone, and so is the history.
+    """
+
+    def __init__(self, number: int, seconds: float) -> None:
+        self._number = number
+        self._seconds = seconds
+        self._thaws = math.inf
+
+    async def arrived(self, call: Call) -> Answer | None:
+        if self._thaws == math.inf and (call.number or 0) >= self._number:
+            self._thaws = time.monotonic() + self._seconds
+        return None
+
+    async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for line in lines:
+            if self._thaws < math.inf and call.time < self._thaws:
+                await asyncio.sleep(self._thaws - time.monotonic())
+                raise Cut
+            yield line
+
+
+class DelayedWatches(Disturbance):
+    """Everything that watches tell comes some seconds late."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def read() -> None:
+            async for line in lines:
+                waiting.put_nowait((time.monotonic() + self._seconds, line))
+            waiting.put_nowait((0.0, b""))
+
+        reader = asyncio.create_task(read())
+        try:
+            while True:
+                due, line = await waiting.get()
+                if not line:
+                    return
+                await asyncio.sleep(max(due - time.monotonic(), 0))
+                yield line
+        finally:
+            reader.cancel()
+
+
+class LostDeletions(Disturbance):
+    """Watches never tell of deletions; each ends some seconds after one, with 410 Gone."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.lost = 0
+
+    async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for line in lines:
+            if b'"type":"DELETED"' not in line[:40]:
+                yield line
+                continue
+            self.lost += 1
+            await asyncio.sleep(self._seconds)
+            status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+            yield json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
+            return
+
+
+class LaggingLists(Disturbance):
+    """Lists show the cluster as it was some seconds ago, and watches begin there.
+
+    This is what an API server shows whose cache is behind.
+    """
+
+    def __init__(self, admin: Admin, seconds: float) -> None:
+        self._admin = admin
+        self._seconds = seconds
+        self._versions: list[tuple[float, str]] = []  # when, and the cluster's version then
+        self.lagged = 0
+
+    async def arrived(self, call: Call) -> Answer | None:
+        now = time.monotonic()
+        if not self._versions or now - self._versions[-1][0] > NOTE_SECONDS:
+            found = await self._admin.call("GET", "/api/v1/nodes?limit=1")
+            self._versions.append((now, found["metadata"]["resourceVersion"]))
+        known = [version for when, version in self._versions if when <= now - self._seconds]
+        if call.verb == "list" and call.resource and known and "continue" not in call.parameters:
+            exact = {"resourceVersion": known[-1], "resourceVersionMatch": "Exact"}
+            call.parameters |= exact
+            self.lagged += 1
+        return None
+
+
+class Pause(Disturbance):
+    """The operator is stopped when the first request that `chosen` picks has been answered.
+
+    It lives and does nothing, and does not know the answer until `resume`.
+    """
+
+    def __init__(self, operator: Operator, chosen: Callable[[Call], bool]) -> None:
+        self._operator = operator
+        self._chosen = chosen
+        self._resumed = asyncio.Event()
+        self.paused = asyncio.Event()
+        self.resumed_at = math.inf
+
+    async def answered(self, call: Call) -> None:
+        if self._chosen(call) and not self.paused.is_set():
+            self._operator.pause()
+            self.paused.set()
+            await self._resumed.wait()
+
+    def resume(self) -> None:
+        """It goes on where it was."""
+        self.resumed_at = time.monotonic()
+        self._resumed.set()
+        self._operator.resume()
+
+
+class EraseStatus(Disturbance):
+    """At the `number`-th write every status of ours is gone, whoever had written it."""
+
+    def __init__(self, admin: Admin, namespace: str, number: int) -> None:
+        self._admin = admin
+        self._namespace = namespace
+        self._number = number
+
+    async def delivered(self, call: Call) -> None:
+        if call.number == self._number:
+            await erase_status(self._admin, self._namespace)
+
+
+async def erase_status(admin: Admin, namespace: str) -> None:
+    """As a restored backup has it, which leaves out statuses."""
+    for plural, kind in admin.kinds.items():
+        if not plural.endswith(f".{contract.GROUP}") or "status" not in kind.subresources:
+            continue
+        for item in await admin.list(plural, namespace):
+            try:
+                await admin.merge(item, {"status": None}, "status")
+            except Answered as answered:
+                if answered.status != 404:  # it was on its way out
+                    raise
+
+
+def refusal(status: int) -> Answer:
+    """An answer as the API server gives it when it does not do what it is asked for."""
+    reason = {409: "Conflict", 429: "TooManyRequests", 503: "ServiceUnavailable"}.get(status, "")
+    body = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "code": status,
+        "reason": reason or "InternalError",
+        "message": f"a test answers {status}",
+    }
+    headers = {"Content-Type": "application/json"}
+    if status == 429:
+        headers["Retry-After"] = "1"
+    return Answer(status, json.dumps(body).encode(), headers)

@@ -1,0 +1,135 @@
+"""A namespace as it is in the end, without what differs from one run to the next.
+
+Everything that the API server lists is read, so a new kind is compared without a word here. What is
+left out of it: identities, versions, times, random suffixes, addresses, and digests that contain
+the namespace's name. Statuses, conditions and counts stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from faults.admin import Admin, Json
+
+State = dict[str, Json]  # by "kind.group name"
+
+# Written by others for themselves, or by us and expressly not to last.
+LEFT_OUT = {
+    "events",
+    "events.events.k8s.io",
+    "leases.coordination.k8s.io",
+    "endpoints",
+    "endpointslices.discovery.k8s.io",
+    "serviceaccounts",
+}
+NAMES_LEFT_OUT = {"kube-root-ca.crt"}  # of every namespace
+DROPPED = {"managedFields", "resourceVersion", "selfLink", "clusterIP", "clusterIPs", "nodePort"}
+ADDRESSES = {"podIP", "podIPs", "hostIP", "hostIPs"}
+NOBODY = "<uid of nothing that is here>"
+PATTERNS = (
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), NOBODY),
+    (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?"), "<time>"),
+    (re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n?", re.S), "<pem>"),
+    # Digests of content are compared; those of manifests contain the namespace. And seconds.
+    (re.compile(r"(?<![0-9a-f:])[0-9a-f]{8,64}(?![0-9a-f])"), "<hex>"),
+)
+
+
+async def read(admin: Admin, namespace: str, words: Mapping[str, str]) -> State:
+    """The namespace as it is now, normalised; `words` are replaced wherever they are."""
+    kinds = [(plural, kind) for plural, kind in admin.kinds.items() if plural not in LEFT_OUT]
+    lists = await asyncio.gather(*(admin.list(plural, namespace) for plural, _ in kinds))
+    found = {
+        plural: [item for item in items if item["metadata"]["name"] not in NAMES_LEFT_OUT]
+        for (plural, _), items in zip(kinds, lists, strict=True)
+    }
+    return normalise(found, {namespace: "<namespace>", **words})
+
+
+def normalise(found: Mapping[str, list[Json]], given: Mapping[str, str]) -> State:
+    """Objects by `plural.group`, as listed."""
+    words = dict(given)
+    for items in found.values():
+        for item in items:
+            words.update(_words(item))
+    # The longest first: one may be the beginning of another.
+    known = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
+
+    def masked(text: str) -> str:
+        text = known.sub(lambda match: words[match[0]], text)
+        for pattern, word in PATTERNS:
+            text = pattern.sub(word, text)
+        return text
+
+    state: State = {}
+    for plural, items in found.items():
+        for item in sorted(items, key=lambda item: str(item["metadata"]["creationTimestamp"])):
+            name = f"{plural} {masked(item['metadata']['name'])}"
+            while name in state:  # pods of one ReplicaSet
+                name += "'"
+            state[name] = _cleaned(item, masked, plural)
+    return state
+
+
+def at_rest(state: State) -> bool:
+    """Whether nothing is being deleted, or waits for the garbage collector."""
+    metas = [item["metadata"] for item in state.values()]
+    owners = [owner["uid"] for meta in metas for owner in meta.get("ownerReferences") or ()]
+    return NOBODY not in owners and not any("deletionTimestamp" in meta for meta in metas)
+
+
+def difference(wanted: State, found: State) -> str:
+    """A unified diff; empty if they are equal."""
+    if wanted == found:
+        return ""
+    lines = difflib.unified_diff(_lines(wanted), _lines(found), "undisturbed", "disturbed", n=2)
+    return "\n".join(lines)
+
+
+def _lines(state: State) -> list[str]:
+    lines = []
+    for name in sorted(state):
+        text = json.dumps(state[name], indent=1, sort_keys=True)
+        lines += [f"{name}: {line}" for line in text.splitlines()]
+    return lines
+
+
+def _words(item: Json) -> Iterable[tuple[str, str]]:
+    """What the API server and controllers made up for an object, and what to say instead."""
+    meta = item["metadata"]
+    prefix = meta.get("generateName")
+    name = f"{prefix}<random>" if prefix else meta["name"]
+    yield meta["uid"], f"<uid of {item['kind']} {name}>"
+    if prefix:
+        yield meta["name"], name
+    hashed = (meta.get("labels") or {}).get("pod-template-hash")
+    if hashed:
+        yield hashed, "<template>"
+
+
+def _cleaned(value: Any, masked: Callable[[str], str], plural: str, key: str = "") -> Any:
+    if key in ADDRESSES:
+        return "<address>"
+    if isinstance(value, dict):
+        left_out = DROPPED if plural.endswith(".everloop.dev") else {*DROPPED, *GENERATIONS}
+        if plural == "pods":
+            left_out = {*left_out, "conditions"}
+        return {
+            masked(name): "<secret>" if plural == "secrets" and key == "data"
+            else _cleaned(item, masked, plural, name)
+            for name, item in value.items()
+            if name not in left_out
+        }  # fmt: skip
+    if isinstance(value, list):
+        return [_cleaned(item, masked, plural) for item in value]
+    return masked(value) if isinstance(value, str) else value
+
+
+# Also left out: the conditions of pods, which the node controller changes when this machine is slow.
+# How often a controller had to look at an object of ours is not its end.
+GENERATIONS = {"generation", "observedGeneration", "deployment.kubernetes.io/revision"}

@@ -1,0 +1,206 @@
+"""Runs one scenario, disturbed or not, to its end, and says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults import normalise
+from faults.proxy import Call, Disturbance
+from faults.scenarios import Scenario
+from faults.world import LOOK_SECONDS, Ground, World
+
+DEADLINE_SECONDS = 150.0
+QUIET_SECONDS = 1.5  # at rest: nothing is written for so long
+PATIENCE_SECONDS = 30.0  # longer than anything that a plan waits for
+BASELINES = 3  # undisturbed runs of a scenario
+AT_ONCE = 8  # trials, which mostly wait: for the scheduler, for routers to drain, for rest
+ENOUGH = 5  # failures, after which no other trial begins
+
+Hook = Callable[[World], Coroutine[None, None, None]]
+Disturb = Callable[[World], Sequence[Disturbance]]
+
+
+@dataclass
+class End:
+    """How a run of a scenario ended."""
+
+    state: normalise.State
+    writes: int
+    created: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: float = 0.0
+    log: str = ""
+
+
+def nothing(world: World) -> Sequence[Disturbance]:
+    """Nothing goes wrong."""
+    return ()
+
+
+async def undisturbed(ground: Ground, scenario: Scenario, name: str) -> End:
+    """How it ends by itself."""
+    async with World(ground, name) as world:
+        started = time.monotonic()
+        await _begin(world, scenario)
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await _drive(world, scenario)
+                state = await _rest(world)
+        except TimeoutError:
+            state = await world.state()
+            raise AssertionError(
+                f"{scenario.name} does not end.\n{normalise.difference({}, state)}\n"
+                f"{world.explain()}"
+            ) from None
+        return _end(world, state, started)
+
+
+async def disturbed(
+    ground: Ground,
+    scenario: Scenario,
+    name: str,
+    wanted: End,
+    *,
+    disturb: Disturb = nothing,
+    meanwhile: Hook | None = None,
+    in_the_end: Hook | None = None,
+    **settings: Any,
+) -> End:
+    """How it ends with something going wrong. AssertionError unless it is the same end.
+
+    `meanwhile` runs beside it from its start, `in_the_end` when it is over for the first time;
+    `settings` are the operator's.
+    """
+    async with World(ground, name, **settings) as world:
+        started = time.monotonic()
+        world.operator.proxy.disturbances = disturb(world)
+        await _begin(world, scenario)
+        beside: asyncio.Task[None] | None = (
+            asyncio.create_task(meanwhile(world)) if meanwhile else None
+        )
+        found: normalise.State = {}
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await _drive(world, scenario)
+                if beside is not None:
+                    await beside
+                if in_the_end is not None:
+                    await _rest(world, wanted.state)
+                    await in_the_end(world)
+                found = await _rest(world, wanted.state)
+        except TimeoutError:
+            found = await world.state()
+        finally:
+            if beside is not None:
+                beside.cancel()
+        difference = normalise.difference(wanted.state, found)
+        assert not difference, f"{name} ends differently:\n{difference}\n{world.explain()}"
+        end = _end(world, found, started)
+        twice = {what: count for what, count in end.created.items() if count > wanted.created[what]}
+        assert not twice, f"{name}: created more often than undisturbed: {twice}\n{world.explain()}"
+        return end
+
+
+async def _begin(world: World, scenario: Scenario) -> None:
+    scenario.prepare(world)
+    for manifest in scenario.setup(world.namespace):
+        await world.create(manifest)
+    await world.operator.start()
+
+
+async def _drive(world: World, scenario: Scenario) -> None:
+    """Until the scenario is over."""
+    while True:
+        await scenario.drive(world)
+        if await scenario.done(world):
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _rest(world: World, wanted: normalise.State | None = None) -> normalise.State:
+    """The state once everything is settled and nothing has changed for a while.
+
+    That is as wanted, or else for so long that it will stay so.
+    """
+    state, since, writes = await world.state(), time.monotonic(), -1
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if not await world.settled() or len(world.writes) != writes:
+            since, writes = time.monotonic(), len(world.writes)
+            continue
+        quiet = time.monotonic() - since
+        if quiet < QUIET_SECONDS:
+            continue
+        now = await world.state()
+        if now != state:
+            state, since = now, time.monotonic()
+        elif quiet > PATIENCE_SECONDS or (
+            normalise.at_rest(state) and (wanted is None or state == wanted)
+        ):
+            return state
+
+
+def _end(world: World, state: normalise.State, started: float) -> End:
+    writes = world.writes
+    seconds = time.monotonic() - started
+    return End(state, len(writes), creations(writes), seconds, world.explain())
+
+
+def creations(writes: Sequence[Call]) -> Counter[tuple[str, str]]:
+    """How often each object was created; events have new names each time."""
+    return Counter(
+        (call.resource, call.name)
+        for call in writes
+        if call.verb == "create" and call.status == 201 and not call.resource.startswith("events")
+    )
+
+
+Baseline = Callable[[Scenario], Awaitable[End]]
+
+
+class Baselines:
+    """How scenarios end undisturbed: some runs of each, whose ends must be the same."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._found: dict[str, End] = {}
+
+    async def get(self, scenario: Scenario) -> End:
+        """The end, with the most writes that a run needed."""
+        if scenario.name not in self._found:
+            names = [f"ns-{scenario.name}-by-itself-{number}" for number in range(BASELINES)]
+            first, *others = await asyncio.gather(
+                *(undisturbed(self._ground, scenario, name) for name in names)
+            )
+            for other in others:
+                difference = normalise.difference(first.state, other.state)
+                assert not difference, f"{scenario.name} has no one end:\n{difference}"
+                first.writes = max(first.writes, other.writes)
+            self._found[scenario.name] = first
+        return self._found[scenario.name]
+
+
+async def many(trials: Sequence[Callable[[], Awaitable[End]]]) -> list[End]:
+    """Run trials, some at once; AssertionError with what all that failed say."""
+    turns = asyncio.Semaphore(AT_ONCE)
+    failures: list[str] = []
+
+    async def one(trial: Callable[[], Awaitable[End]]) -> End | None:
+        async with turns:
+            if len(failures) >= ENOUGH:
+                return None
+            try:
+                return await trial()
+            except AssertionError as error:
+                failures.append(str(error))
+                return None
+
+    ends = await asyncio.gather(*(one(trial) for trial in trials))
+    assert not failures, f"{len(failures)} of {len(trials)} trials failed:\n" + "\n\n".join(
+        failures
+    )
+    return [end for end in ends if end is not None]

@@ -1,0 +1,200 @@
+"""One namespace, one operator behind a proxy, and what stands in for the world around it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from everloop import contract
+from faults import normalise
+from faults.admin import Admin, Answered, Json
+from faults.operators import Operator, Zygote
+from faults.prometheus import Facts, FakePrometheus
+from faults.proxy import Call, Proxy
+from faults.router import Routers
+from faults.runner import Runner
+
+T = TypeVar("T")
+LOOK_SECONDS = 0.3  # how often stand-ins and scenarios look at the cluster
+SETTINGS: dict[str, Any] = {
+    "lease_seconds": 15,  # a restarted operator has the same identity, and goes on at once
+    "clock_speedup": 3600,
+    "scrape_interval_seconds": 1,
+    "poll_interval_seconds": 1,
+    "workers": 8,
+}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all worlds of a session share."""
+
+    admin: Admin
+    zygote: Zygote
+    folder: Path
+
+
+class World:
+    """Use as an async context manager: a namespace of its own, and everything is off at its end.
+
+    The namespace stays, for whoever looks into a failure; to delete it costs as much as a trial.
+    """
+
+    def __init__(self, ground: Ground, name: str, **settings: Any) -> None:
+        """`name` is the namespace; `settings` of the operator replace those above."""
+        self.ground = ground
+        self.admin = ground.admin
+        self.namespace = name
+        self.facts = Facts()
+        self.hanging: Callable[[Json], bool] = lambda _: False  # whether a run's steps never end
+        self.done_once: set[str] = set()  # what the scenario did and must not do again
+        self.prometheus = FakePrometheus(ground.admin, name, self.facts)
+        self.routers = Routers(ground.admin, name)
+        self.runner = Runner(
+            ground.admin,
+            name,
+            port=lambda: self.operator.report_port,
+            works=lambda run: not self.hanging(run),
+        )
+        self._settings = settings
+        self._stand_ins: asyncio.Task[None] | None = None
+        self.replicas: list[Operator] = []
+        self.operator: Operator  # the one that is waited for, and gets the reports
+
+    async def __aenter__(self) -> World:
+        await self._namespace()
+        await self.prometheus.start()
+        self.operator = self.replica("replica-1")
+        self._stand_ins = asyncio.create_task(self._stand_in())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for replica in self.replicas:
+            await replica.stop()
+        if self._stand_ins is not None:
+            self._stand_ins.cancel()
+            await asyncio.gather(self._stand_ins, return_exceptions=True)
+        await self.routers.stop()
+        await self.prometheus.stop()
+
+    def replica(self, identity: str) -> Operator:
+        """An operator of this namespace, not started."""
+        settings = (
+            SETTINGS
+            | self._settings
+            | {
+                "namespace": self.namespace,
+                "watch_namespaces": self.namespace,
+                "prometheus_url": self.prometheus.url,
+            }
+        )
+        made = Operator(
+            self.ground.zygote, Proxy(self.admin), self.ground.folder, identity, settings
+        )
+        self.replicas.append(made)
+        return made
+
+    @property
+    def writes(self) -> list[Call]:
+        """What all replicas wrote, but for the Lease's, in order."""
+        calls = [call for replica in self.replicas for call in replica.proxy.writes]
+        return sorted(calls, key=lambda call: call.time)
+
+    # --- what scenarios and trials ask and do -----------------------------------------------------
+    async def get(self, plural: str, name: str) -> Json | None:
+        """One of ours, by plural."""
+        return await self.admin.get(f"{plural}.{contract.GROUP}", self.namespace, name)
+
+    async def list(self, plural: str) -> list[Json]:
+        """All of ours of a kind, by plural."""
+        return await self.admin.list(f"{plural}.{contract.GROUP}", self.namespace)
+
+    async def create(self, manifest: Json) -> None:
+        """Once: a name that is taken is fine."""
+        key = f"create {manifest['kind']} {manifest['metadata']['name']}"
+        if key not in self.done_once:
+            await self.admin.create(manifest)
+            self.done_once.add(key)
+
+    async def delete(self, live: Json) -> None:
+        """Once."""
+        key = f"delete {live['metadata']['uid']}"
+        if key not in self.done_once:
+            await self.admin.delete(live)
+            self.done_once.add(key)
+
+    async def state(self) -> normalise.State:
+        """Everything in the namespace."""
+        mine = {str(replica.report_port): "<port>" for replica in self.replicas}
+        return await normalise.read(self.admin, self.namespace, mine)
+
+    async def settled(self) -> bool:
+        """Whether the operator and all controllers have done what there is to do."""
+        jobs = await self.admin.list("jobs.batch", self.namespace)
+        servers = await self.admin.list("deployments.apps", self.namespace)
+        return (
+            all((job.get("status") or {}).get("completionTime") for job in jobs)
+            and all(_complete(server) for server in servers)
+            and await self.operator.idle()
+        )
+
+    def explain(self) -> str:
+        """For messages: what was written, and what the operator said."""
+        writes = "\n".join(f"{call.number:4} {call}" for call in self.writes)
+        said = "\n".join(
+            f"{replica.identity}, started {replica.starts} times:\n{replica.tail()}"
+            for replica in self.replicas
+        )
+        return f"writes:\n{writes}\n{said}"
+
+    # --- inside -----------------------------------------------------------------------------------
+    async def _namespace(self) -> None:
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": self.namespace},
+        }
+        await self.admin.call("POST", "/api/v1/namespaces", manifest)
+
+        async def usable() -> bool:
+            found = await self.admin.get("serviceaccounts", self.namespace, "default")
+            ca = await self.admin.get("configmaps", self.namespace, "kube-root-ca.crt")
+            return found is not None and ca is not None
+
+        await until(usable, 60, "the namespace cannot be used")
+
+    async def _stand_in(self) -> None:
+        """Runners and routers look at the pods, for ever."""
+        while True:
+            pods = await self.admin.list("pods", self.namespace, cached=True)
+            await self.routers.step(pods)
+            try:
+                await self.runner.step(pods)
+            except Answered as answered:
+                if answered.status not in (404, 409):  # what it looked at has gone meanwhile
+                    raise
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _complete(server: Json) -> bool:
+    status, wanted = server.get("status") or {}, server["spec"]["replicas"]
+    return bool(
+        status.get("observedGeneration") == server["metadata"]["generation"]
+        and status.get("readyReplicas", 0) == status.get("replicas", 0) == wanted
+    )
+
+
+async def until(check: Callable[[], Awaitable[T | None]], seconds: float, what: str) -> T:
+    """Poll until `check` answers something true, and return it; AssertionError at the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = await check()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} after {seconds} s")
+        await asyncio.sleep(LOOK_SECONDS)  # between two looks, never instead of one
