@@ -10,6 +10,9 @@ from prometheus_client.registry import Collector
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
+INTAKE_FAILED = "intake-failed"  # an outcome: a server or poller ended, and begins again
+BUG = "bug"  # an error of a pass that nobody foresaw
+
 
 class Metrics:
     """One set of metrics, in a registry of its own."""
@@ -62,6 +65,11 @@ class Metrics:
             ["resource"],
             registry=self.registry,
         )
+        self.watches_dead = Gauge(
+            "everloop_operator_watches_dead",
+            "Watches that are proven dead; the liveness probe fails.",
+            registry=self.registry,
+        )
         self.outcomes = Counter(
             "everloop_operator_outcomes",
             "What plans and intakes counted.",
@@ -73,6 +81,7 @@ class Metrics:
             "Kubernetes Events given up.",
             registry=self.registry,
         )
+        self.outcomes.labels(INTAKE_FAILED)  # from 0 on, so that the first can be seen by alerts
         self.ages = WatchAges()
         self.registry.register(self.ages)
 

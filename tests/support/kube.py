@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import ssl
@@ -14,7 +15,8 @@ from typing import Any
 from everloop.contract import child_name
 
 Json = dict[str, Any]
-PLURALS = {"Endpoints": "endpoints", "NetworkPolicy": "networkpolicies"}
+PLURALS = {"Endpoints": "endpoints", "NetworkPolicy": "networkpolicies",
+           "PriorityClass": "priorityclasses"}  # fmt: skip
 
 
 class Answered(Exception):  # noqa: N818 (what happened)
@@ -38,7 +40,7 @@ class Kube:
 
     def call(self, method: str, path: str, body: Any = None, kind: str = "json") -> Json:
         """One request; raises Answered."""
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Content-Type": f"application/{kind}", "User-Agent": "everloop-tests"}
         request = urllib.request.Request(
             self.server + path, data=data, method=method, headers=headers
@@ -51,8 +53,13 @@ class Kube:
         found: Json = json.loads(text) if text else {}
         return found
 
+    def connect(self) -> http.client.HTTPSConnection:
+        """A connection that stays open, for many requests one after the other."""
+        host = self.server.removeprefix("https://")
+        return http.client.HTTPSConnection(host, context=self._context, timeout=30)
+
     def create(self, manifest: Json) -> Json:
-        return self.call("POST", _collection(manifest), manifest)
+        return self.call("POST", collection(manifest), manifest)
 
     def get(self, like: Json) -> Json | None:
         """The live object that a manifest names, or None."""
@@ -71,6 +78,10 @@ class Kube:
         """Server-side apply, as a user's tool does it."""
         path = f"{_path(manifest)}?fieldManager={manager}&force=true"
         return self.call("PATCH", path, manifest, "apply-patch+yaml")
+
+    def replace(self, manifest: Json) -> Json:
+        """PUT a whole object, as `kubectl replace` does."""
+        return self.call("PUT", _path(manifest), manifest)
 
     def delete(self, like: Json, propagation: str = "Background") -> None:
         try:
@@ -124,7 +135,7 @@ def _root(api_version: str) -> str:
     return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
 
 
-def _collection(manifest: Json) -> str:
+def collection(manifest: Json) -> str:
     kind = manifest["kind"]
     plural = PLURALS.get(kind, f"{kind.lower()}s")
     namespace = manifest["metadata"].get("namespace")
@@ -133,4 +144,4 @@ def _collection(manifest: Json) -> str:
 
 
 def _path(manifest: Json) -> str:
-    return f"{_collection(manifest)}/{manifest['metadata']['name']}"
+    return f"{collection(manifest)}/{manifest['metadata']['name']}"

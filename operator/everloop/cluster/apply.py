@@ -23,6 +23,8 @@ from everloop.plans.plan import Child, Deletion, Mode, OnConflict, Patch
 
 logger = logging.getLogger(__name__)
 Json = dict[str, Any]
+# Their data must stay the same to the byte, which a PATCH does not keep: it writes "<" otherwise.
+UNPATCHABLE = ("ControllerRevision",)
 CLAIMS = 5  # a controller may write the status of a young object between our read and our write
 
 
@@ -98,23 +100,26 @@ class Applier:
             propagation=deletion.propagation,
         )
 
-    async def restore(self, live: objects.Object, parent: objects.Object) -> None:
+    async def restore(self, live: objects.Object, parent: objects.Object | None) -> None:
         """Put back the label or the owner that a hand removed from an object of ours.
 
-        Without them it would be lost from sight, and a running Job would pass for a deleted one.
+        Without them it would be lost from sight: a running Job would pass for a deleted one, and a
+        promotion for one that never was. `parent` is None for what nobody owns.
         """
-        fields = {
-            "metadata": {
-                "uid": objects.uid(live),
-                "labels": {contract.MANAGED_BY: contract.MANAGED_BY_VALUE},
-                "ownerReferences": [
-                    *(objects.metadata(live).get("ownerReferences") or ()),
-                    *(() if objects.controller(live) else [objects.owner_reference(parent)]),
-                ],
-            }
+        meta: Json = {
+            "uid": objects.uid(live),
+            "labels": {contract.MANAGED_BY: contract.MANAGED_BY_VALUE},
         }
+        if parent is not None and not objects.controller(live):
+            meta["ownerReferences"] = [
+                *(objects.metadata(live).get("ownerReferences") or ()),
+                objects.owner_reference(parent),
+            ]
         try:
-            self._put(await self._client.patch(live, MERGE, fields))
+            if live["kind"] in UNPATCHABLE:
+                self._put(await self._client.replace(_merged(live, meta)))
+            else:
+                self._put(await self._client.patch(live, MERGE, {"metadata": meta}))
         except errors.NotFound:
             return
 
@@ -148,6 +153,9 @@ class Applier:
                 if live is None:
                     raise errors.Transient(f"{objects.describe(desired)} came and went") from error
         # The cache did not have it: another replica's, a deletion's remains, or somebody else's.
+        if not child.owned and not objects.managed(live) and objects.made_by_us(live):
+            await self.restore(live, None)
+            raise errors.Replan
         if child.on_conflict is OnConflict.EXISTS:
             return None
         if child.on_conflict is OnConflict.REPLAN:
@@ -239,6 +247,12 @@ def marked_owner(live: objects.Object) -> str:
     """The uid of the parent that an object was made for, by the mark `prepare` leaves on it."""
     annotations = objects.metadata(live).get("annotations") or {}
     return str(annotations.get(contract.ANNOTATION_APPLIED) or "").partition("/")[0]
+
+
+def _merged(live: objects.Object, meta: Json) -> Json:
+    """The whole object with these metadata; it carries the version it was read at."""
+    labels = {**(objects.metadata(live).get("labels") or {}), **meta["labels"]}
+    return {**live, "metadata": {**objects.metadata(live), **meta, "labels": labels}}
 
 
 def _digest(desired: Json) -> str:

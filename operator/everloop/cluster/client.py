@@ -180,6 +180,21 @@ class Client:
             plural=f"{plural}/{subresource}" if subresource else plural,
         )
 
+    async def replace(self, manifest: Mapping[str, Any]) -> Json:
+        """PUT. Raises errors.Conflict when the object has changed since it was read."""
+        meta = objects.metadata(manifest)
+        path, plural = await self.discovery.path(
+            manifest["apiVersion"], manifest["kind"], meta["namespace"], meta["name"]
+        )
+        return await self.request(
+            "PUT",
+            path,
+            parameters={"fieldManager": contract.FIELD_MANAGER},
+            body=manifest,
+            verb="update",
+            plural=plural,
+        )
+
     async def delete(
         self,
         api_version: str,

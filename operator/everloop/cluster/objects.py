@@ -52,6 +52,15 @@ def managed(item: Object) -> bool:
     return bool(labels.get(contract.MANAGED_BY) == contract.MANAGED_BY_VALUE)
 
 
+def made_by_us(item: Object) -> bool:
+    """Whether we created it or applied to it, by what the API server keeps: labels may be taken."""
+    entries = metadata(item).get("managedFields") or ()
+    return any(
+        entry.get("manager") == contract.FIELD_MANAGER and not entry.get("subresource")
+        for entry in entries
+    )
+
+
 def describe(item: Object) -> str:
     """`ConfigMap flights/run-config`, for messages."""
     meta = metadata(item)

@@ -19,7 +19,7 @@ from everloop.handlers.engine_wake import Wakes
 from everloop.handlers.engine_watches import Watched, Watches
 from everloop.handlers.kind import Conflict, Key, Kind, Object
 from everloop.handlers.resources import PROMETHEUS_RULES
-from everloop.metrics import Metrics
+from everloop.metrics import BUG, Metrics
 from everloop.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -111,6 +111,9 @@ class Engine:
         )
         metrics.queue_depth.set_function(lambda: len(self.queue))
         metrics.running.set_function(lambda: self.queue.running)
+        metrics.watches_dead.set_function(lambda: len(self.watches.dead()))
+        for name in self._kinds:
+            metrics.errors.labels(name, BUG)  # from 0 on, so that alerts see the first
         metrics.leader.set_function(lambda: float(self._leading))
 
     def wake(self, key: Key) -> None:
@@ -126,6 +129,7 @@ class Engine:
         """Begin to act. The list comes after the Lease: it shows all that the last holder did."""
         await self.watches.relist()
         self._leading = True
+        await self.watches.reclaim()  # before anybody plans without what lost its label
         jobs = [self._reconciler.work() for _ in range(self._settings.workers)]
         self._workers = [asyncio.create_task(job) for job in (*jobs, self._recorder.run())]
 
@@ -151,7 +155,7 @@ class Engine:
             self._changed(change)
 
     async def _lost(self, gone: Object) -> bool:
-        """An object of ours left the watch: is it deleted, or only without label or owner?"""
+        """An object of ours is out of sight: is it deleted, or only without label or owner?"""
         meta = objects.metadata(gone)
         try:
             live = await self.kube.get(
@@ -162,7 +166,7 @@ class Engine:
             if objects.metadata(live).get("deletionTimestamp"):
                 return False
             parent = self._parent_of(live)
-            if parent is None:
+            if parent is None and (marked_owner(live) or not objects.made_by_us(live)):
                 return False
             # What the cache has stays until the label or owner is back: a plan in between would
             # take the object for deleted.

@@ -18,7 +18,7 @@ from everloop.cluster.client import Client
 from everloop.cluster.events import Recorder
 from everloop.handlers.engine_queue import Queue
 from everloop.handlers.kind import Key, Kind, Object
-from everloop.metrics import Metrics
+from everloop.metrics import BUG, Metrics
 from everloop.plans.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Reconciler:
             logger.warning("%s: observing took more than %s s", key, OBSERVE_SECONDS)
             retry = True
         except Exception:
-            self._metrics.errors.labels(key.kind, "bug").inc()
+            self._metrics.errors.labels(key.kind, BUG).inc()
             logger.exception("%s: the pass failed", key)
             retry = True
         if retry:

@@ -19,7 +19,7 @@ from everloop.cluster.lease import Lease, Lost
 from everloop.handlers import engine_kopf
 from everloop.handlers.engine import Engine
 from everloop.handlers.kind import EngineApi, Kind
-from everloop.metrics import Metrics
+from everloop.metrics import INTAKE_FAILED, Metrics
 from everloop.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Operator:
                 return await intake(engine, self._settings)
             except Exception:
                 logger.exception("an intake failed; it begins again")
-                self._metrics.increase("intake-failed")
+                self._metrics.increase(INTAKE_FAILED)
             await asyncio.sleep(INTAKE_BACKOFF_SECONDS)
 
     def _request(self, verb: str, plural: str, status: int) -> None:

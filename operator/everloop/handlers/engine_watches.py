@@ -26,6 +26,8 @@ from everloop.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 SELECTOR = f"{contract.MANAGED_BY}={contract.MANAGED_BY_VALUE}"
+# Of ours, and out of sight: a hand took the label by which they are watched.
+STRAYS = f"{contract.LABEL_COMPONENT},{contract.MANAGED_BY}!={contract.MANAGED_BY_VALUE}"
 RELIST_SECONDS = 300.0
 SETTLE_SECONDS = 0.5  # one list for the many events with which a watch begins
 DEAD_SECONDS = 60.0  # an object that a list found and the watch has not told of since
@@ -94,6 +96,12 @@ class Watches:
         """List everything now. Raises errors.ApiError."""
         await asyncio.gather(*(self._list(item) for item in self._watched.values()))
 
+    async def reclaim(self) -> None:
+        """Give what lost our label its label back. Raises errors.ApiError."""
+        await asyncio.gather(
+            *(self._reclaim(item) for item in self._watched.values() if item.labelled)
+        )
+
     async def keep(self) -> None:
         """List each kind when there is reason to, and every few minutes, for ever."""
         async with asyncio.TaskGroup() as group:
@@ -124,10 +132,10 @@ class Watches:
             if event["type"] is None:
                 self._begun(name, live)
             if event["type"] == "DELETED":
-                if not (_marked(live) and await self._lost(live)):
+                if not (_kept(live) and await self._lost(live)):
                     self._tell(self._cache.remove(live))
                 return
-            if _disowned(self._known(name, live), live) and await self._lost(live):
+            if _taken(self._known(name, live), live) and await self._lost(live):
                 return
             self._tell(self._cache.put(live))
 
@@ -155,6 +163,8 @@ class Watches:
             due.clear()
             try:
                 await self._list(item)
+                if item.labelled:
+                    await self._reclaim(item)
             except errors.ApiError as error:
                 logger.warning("%s: cannot be listed: %s", item.qualified, error)
                 due.set()
@@ -169,6 +179,20 @@ class Watches:
             logger.debug("%s is not served", resource.plural)
         self._listed.add(item.qualified)
         self._metrics.cached.labels(item.qualified).set(self._cache.size(item.qualified))
+
+    async def _reclaim(self, item: Watched) -> None:
+        resource = item.resource
+        try:
+            for namespace in self._namespaces or (None,):
+                pages = self._client.pages(resource.api_version, resource.kind, namespace, STRAYS)
+                async for page in pages:
+                    for live in page.get("items") or ():
+                        live.setdefault("apiVersion", resource.api_version)
+                        live.setdefault("kind", resource.kind)
+                        if _kept(live):
+                            await self._lost(live)
+        except (errors.NotServed, errors.NotFound):
+            return
 
     async def _list_in(self, item: Watched, namespace: str | None) -> None:
         resource = item.resource
@@ -202,15 +226,19 @@ class Watches:
             self._changed(change)
 
 
-def _marked(live: Object) -> bool:
-    """Made by us for a parent, and not being deleted: did it only lose its label?"""
+def _kept(live: Object) -> bool:
+    """Made by us, by its mark or for want of an owner, and not being deleted.
+
+    Did it only lose its label? Pods bear our label too, and are their controllers'.
+    """
     meta = objects.metadata(live)
-    annotations = meta.get("annotations") or {}
-    return contract.ANNOTATION_APPLIED in annotations and not meta.get("deletionTimestamp")
+    ours = contract.ANNOTATION_APPLIED in (meta.get("annotations") or {})
+    return (ours or objects.controller(live) is None) and not meta.get("deletionTimestamp")
 
 
-def _disowned(before: Object | None, after: Object) -> bool:
-    """Whether a hand removed our owner reference."""
+def _taken(before: Object | None, after: Object) -> bool:
+    """Whether a hand removed our owner reference, or our label where all objects are watched."""
     if before is None or objects.uid(before) != objects.uid(after):
         return False
-    return objects.controller(before) is not None and objects.controller(after) is None
+    disowned = objects.controller(before) is not None and objects.controller(after) is None
+    return disowned or (objects.managed(before) and not objects.managed(after))
