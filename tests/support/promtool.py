@@ -37,6 +37,34 @@ def check_rules(groups: Sequence[Mapping[str, Any]], folder: Path) -> str:
     return _run("check", file)
 
 
+def run_tests(
+    groups: Sequence[Mapping[str, Any]],
+    series: Mapping[str, str],
+    checks: Sequence[Mapping[str, Any]],
+    folder: Path,
+    *,
+    interval: str,
+) -> None:
+    """Evaluate groups over series in promtool's notation, one value an interval."""
+    check_rules(groups, folder)
+    test = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": groups[0].get("interval", interval),
+        "tests": [
+            {
+                "interval": interval,
+                "input_series": [
+                    {"series": name, "values": values} for name, values in series.items()
+                ],
+                "promql_expr_test": list(checks),
+            }
+        ],
+    }
+    file = folder / "test.yaml"
+    file.write_text(yaml.safe_dump(test, width=10**9))
+    _run("test", file)
+
+
 @dataclass
 class RuleTest:
     """One group of a Monitor's rules, series second by second, and what should come out.
@@ -81,24 +109,8 @@ class RuleTest:
             for group in rule_groups(self.monitor, self.champion, self.settings)
             if group_kind(group["name"]) == self.group
         ]
-        check_rules(groups, folder)
-        test = {
-            "rule_files": ["rules.yaml"],
-            "evaluation_interval": groups[0]["interval"],
-            "tests": [
-                {
-                    "interval": "1s",
-                    "input_series": [
-                        {"series": name, "values": " ".join(map(_sample, values))}
-                        for name, values in self.series.items()
-                    ],
-                    "promql_expr_test": self.checks,
-                }
-            ],
-        }
-        file = folder / "test.yaml"
-        file.write_text(yaml.safe_dump(test, width=10**9))
-        _run("test", file)
+        series = {name: " ".join(map(_sample, values)) for name, values in self.series.items()}
+        run_tests(groups, series, self.checks, folder, interval="1s")
 
 
 def _run(verb: str, file: Path) -> str:
