@@ -40,6 +40,7 @@ COMPONENT_ROUTER: Final = "router"
 COMPONENT_RULES: Final = "rules"
 COMPONENT_SCRAPE: Final = "scrape"
 COMPONENT_HISTORY: Final = "history"
+COMPONENT_NETWORK: Final = "network-policy"
 
 # --- annotations ----------------------------------------------------------------------------------
 ANNOTATION_REGISTERED: Final = f"{GROUP}/registered"  # on a report: the ModelVersion made from it

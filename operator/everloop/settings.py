@@ -28,6 +28,7 @@ class Settings:
     image_pull_policy: str = "IfNotPresent"
     pod_defaults: dict[str, Any] = field(default_factory=dict)  # a `pod:` block under every pod
     ca_bundle_config_map: str = ""  # extra CAs for our containers: a ConfigMap with ca.crt
+    network_policies: bool = True  # false: those that were made are removed
     proxy: dict[str, str] = field(default_factory=dict)  # HTTP_PROXY, HTTPS_PROXY, NO_PROXY
     prometheus_url: str = ""  # empty: no rules check, no polling
     prometheus_operator: bool = True  # false: its CRDs are not for us, even if they are installed

@@ -52,7 +52,8 @@ def plan(
     now: str = NOW,
 ) -> Plan:
     reader = FakeReader([run, *objects, *live], events or {})
-    outside = FakeOutside(Settings(), reader)
+    settings = Settings(network_policies=False)  # test_network.py is about those
+    outside = FakeOutside(settings, reader)
     return tick(KIND, run, [run, *objects], outside, datetime.fromisoformat(now))
 
 

@@ -42,10 +42,14 @@ exists; a rule that no code uses is a bug.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
-# history: promotions, rejections, decisions to retrain
+# who may call servers, routers and pods of runs; where they are switched off, old ones are removed
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, {{ if .Values.networkPolicies.enabled }}create, patch, {{ end }}delete]
+# history: promotions, rejections, decisions to retrain; replaced only where a hand took its label
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get, list, watch, create]
+  verbs: [get, list, watch, create, update]
 {{- if .Values.prometheus.operator }}
 # drift rules and scraping
 - apiGroups: [monitoring.coreos.com]

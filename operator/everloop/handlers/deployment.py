@@ -22,6 +22,7 @@ from everloop.handlers.resources import (
     CONTROLLER_REVISIONS,
     DEPLOYMENTS,
     MODEL_VERSIONS,
+    NETWORK_POLICIES,
     POD_MONITORS,
     PODS,
     SERVICES,
@@ -73,6 +74,7 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
         requested=read_requested(view.get("ConfigMap", namespace, router_name(name)), item),
         evidence=evidence,
         scraped=scraped,
+        policies=tuple(view.children(NETWORK_POLICIES.kind, item)),
         conditions=tuple((item.get("status") or {}).get("conditions") or ()),
     )
 
@@ -162,7 +164,15 @@ def by_version(samples: Iterable[Sample]) -> dict[tuple[str, str], float]:
 
 KIND = Kind(
     resource=DEPLOYMENTS,
-    children=(APPS_DEPLOYMENTS, SERVICES, CONFIG_MAPS, PODS, CONTROLLER_REVISIONS, POD_MONITORS),
+    children=(
+        APPS_DEPLOYMENTS,
+        SERVICES,
+        CONFIG_MAPS,
+        PODS,
+        CONTROLLER_REVISIONS,
+        POD_MONITORS,
+        NETWORK_POLICIES,
+    ),
     references=references,
     observe=observe,
     plan=plan,

@@ -13,12 +13,14 @@ from everloop.handlers.resources import (
     DEPLOYMENTS,
     JOBS,
     MODEL_VERSIONS,
+    NETWORK_POLICIES,
     PODS,
     TRAINING_RUNS,
 )
+from everloop.manifests.network import RUNS
 from everloop.manifests.trainingrun import build_champion, config_name, report_name
 from everloop.manifests.trainingrun_job import job_name
-from everloop.plans.trainingrun import Observed, plan
+from everloop.plans.trainingrun import Observed, is_over, plan
 from everloop.plans.trainingrun_attempt import Attempt, standing
 
 
@@ -28,6 +30,8 @@ def references(run: Object) -> Iterable[Ref]:
     yield Ref("ModelVersion", namespace, model=run["spec"]["modelName"])
     for name in _champion_deployments(run):
         yield Ref("Deployment", namespace, name=name)
+    if not is_over(run):
+        yield Ref(NETWORK_POLICIES.kind, namespace, name=RUNS)
 
 
 async def observe(run: Object, view: View, outside: Any) -> Observed:
@@ -54,6 +58,7 @@ async def observe(run: Object, view: View, outside: Any) -> Observed:
             for item in view.list("ModelVersion", namespace)
             if item["spec"]["modelName"] == model
         ],
+        network_policy=view.get(NETWORK_POLICIES.kind, namespace, RUNS),
         reports=view.list("ConfigMap", namespace, labels),
     )
 
@@ -144,7 +149,7 @@ def _own(run: Object, found: Object | None) -> Object | None:
 
 KIND = Kind(
     resource=TRAINING_RUNS,
-    children=(JOBS, PODS, CONFIG_MAPS),
+    children=(JOBS, PODS, CONFIG_MAPS, NETWORK_POLICIES),
     references=references,
     observe=observe,
     plan=plan,

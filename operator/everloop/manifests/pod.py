@@ -131,6 +131,16 @@ def merged_block(settings: Settings, pod: Pod | None) -> Dict:
     return block
 
 
+def apart(labels: Mapping[str, str]) -> Dict:
+    """An affinity: pods with these labels rather on different nodes."""
+    term = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": dict(labels)},
+    }
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+
+
 def variable(name: str, value: str) -> Dict:
     """One environment variable."""
     return {"name": name, "value": value}

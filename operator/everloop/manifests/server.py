@@ -13,7 +13,7 @@ from everloop import contract
 from everloop.api.deployment import Deployment
 from everloop.api.modelversion import Artifact, ModelVersion, Profile, Signature
 from everloop.manifests.meta import meta
-from everloop.manifests.pod import our_container, pod_spec, variable
+from everloop.manifests.pod import apart, our_container, pod_spec, variable
 from everloop.settings import Settings
 
 Dict = dict[str, Any]
@@ -124,6 +124,7 @@ def build_server(
         volumes=[{"name": "model", "emptyDir": {}}],
     )
     spec["terminationGracePeriodSeconds"] = LEAVE_SECONDS + FINISH_SECONDS
+    spec.setdefault("affinity", apart(server_selector(name, served.name)))
     template = meta("", "", contract.COMPONENT_SERVER, {**extra_labels, **labels})
     pod_metadata: Dict = {"labels": template["labels"]}
     if extra_annotations:

@@ -12,13 +12,14 @@ from typing import Any
 from everloop import contract
 from everloop.api.trainingrun import Step, TrainingRun
 from everloop.manifests.meta import meta
-from everloop.manifests.pod import our_container, pod_spec, variable
+from everloop.manifests.pod import merged_block, our_container, pod_spec, variable
 from everloop.manifests.trainingrun import config_name, run_labels
 from everloop.settings import Settings
 
 Dict = dict[str, Any]
 
 TOKEN_SECONDS = 3600  # the kubelet renews it, so it only has to outlive one report
+RUNNER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}}
 PYTHON = ("python", "-m", "everloop_training")
 
 _WORKSPACE = {"name": "workspace", "mountPath": contract.WORKSPACE}
@@ -97,6 +98,8 @@ def _pod(
     settings: Settings, run: TrainingRun, attempt: int, compares: bool, resolution: str | None
 ) -> tuple[dict[str, str], dict[str, str], Dict]:
     source = run.spec.source.config_map_ref if run.spec.source else None
+    # The pod block's go to every container. No limit of ours: data and model are the user's.
+    resources = merged_block(settings, run.spec.pod).get("resources") or RUNNER_RESOURCES
     env = [*_identity(run), variable(contract.ENV_ATTEMPT, str(attempt))]
     fetch_env = [*env, variable(contract.ENV_RESOLUTION, resolution)] if resolution else env
     fetch = our_container(
@@ -106,6 +109,7 @@ def _pod(
         [*PYTHON, "fetch"],
         env=fetch_env,
         mounts=[_WORKSPACE, _TOOLS, _CONFIG, *([_SOURCE] if source else [])],
+        resources=resources,
         terminationMessagePolicy="FallbackToLogsOnError",
     )
     package = our_container(
@@ -122,6 +126,7 @@ def _pod(
             },
         ],
         mounts=[_WORKSPACE, _CONFIG, _TOKEN],
+        resources=resources,
         terminationMessagePolicy="FallbackToLogsOnError",
     )
     steps: list[Dict] = []

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from everloop import contract
 from everloop.api.conditions import timestamp
+from everloop.manifests.network import build_router_policy, build_server_policy
 from everloop.manifests.router import (
     build_client_service,
     build_router,
@@ -60,6 +61,7 @@ def plan(observed: Observed, now: datetime) -> Plan:
     return Plan(
         children=(
             *records,  # what was decided is written before it is acted upon
+            *_policies(observed),
             *_servers(observed, decision, retirement),
             Child(config),
             *_router(observed, config),
@@ -155,6 +157,14 @@ def _router(observed: Observed, config: Manifest) -> list[Child]:
     return children
 
 
+def _policies(observed: Observed) -> list[Child]:
+    """Before the pods they are about."""
+    if not observed.settings.network_policies:
+        return []
+    deployment = observed.deployment
+    return [Child(build_server_policy(deployment)), Child(build_router_policy(deployment))]
+
+
 def _syncs(
     observed: Observed,
     decision: Decision,
@@ -187,6 +197,8 @@ def _syncs(
 def _deletions(observed: Observed, retirement: Retirement) -> tuple[Deletion, ...]:
     metadata = observed.deployment.metadata
     deletions = []
+    if not observed.settings.network_policies:
+        deletions += [Deletion.of(policy) for policy in observed.policies]
     for server in retirement.gone:
         name = server_name(metadata.name, server.number)
         if server.uid:

@@ -58,6 +58,8 @@ class Observed:
     scraped: bool = False  # the cluster has PodMonitors
     conditions: tuple[Mapping[str, Any], ...] = ()  # as they are
 
+    policies: tuple[Mapping[str, Any], ...] = ()  # its NetworkPolicies
+
     def served(self, version: str) -> Served | None:
         """What is needed to serve a version: from the registry, else from the history."""
         found = self.versions.get(version)

@@ -7,6 +7,7 @@ differs), events (only after a status write succeeded or nothing had to be writt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -65,6 +66,12 @@ class Deletion:
     name: str
     uid: str
     propagation: Literal["Background", "Foreground", "Orphan"] = "Background"
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Deletion:
+        """The deletion of an object as read."""
+        meta = item["metadata"]
+        return cls(item["apiVersion"], item["kind"], meta["namespace"], meta["name"], meta["uid"])
 
 
 @dataclass(frozen=True)

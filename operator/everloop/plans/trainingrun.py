@@ -17,6 +17,7 @@ from everloop.api.conditions import is_true, timestamp
 from everloop.api.report import Report, from_config_map
 from everloop.api.trainingrun import TrainingRun
 from everloop.errors import InvalidSpec
+from everloop.manifests.network import build_runs_policy
 from everloop.manifests.trainingrun import (
     build_config,
     build_report,
@@ -24,7 +25,7 @@ from everloop.manifests.trainingrun import (
 )
 from everloop.manifests.trainingrun_job import build_job, container_names
 from everloop.plans.gates import failed
-from everloop.plans.plan import Child, Manifest, Mode, Patch, Plan
+from everloop.plans.plan import Child, Deletion, Manifest, Mode, OnConflict, Patch, Plan
 from everloop.plans.registration import Registration, judged, parse_run_config, registration
 from everloop.plans.trainingrun_attempt import (
     Attempt,
@@ -67,6 +68,7 @@ class Observed:
     champion_problem: str = ""
     versions: Sequence[Object] = ()
     reports: Sequence[Object] = ()
+    network_policy: Object | None = None  # of the namespace's runs
 
 
 def plan(observed: Observed, now: datetime) -> Plan:
@@ -75,11 +77,28 @@ def plan(observed: Observed, now: datetime) -> Plan:
     report = from_config_map(observed.report)
     if report is not None:
         return _finished(observed, run, report, now)
-    before = observed.run.get("status")
-    if is_true(before, contract.COMPLETE) or is_true(before, contract.FAILED):
+    if is_over(observed.run):
         return Plan()  # somebody deleted its report; a finished run does not run again
     check(run)
-    return _under_way(observed, run, now)
+    return _with_policy(observed, _under_way(observed, run, now))
+
+
+def is_over(run: Object) -> bool:
+    """Whether status says that the run has ended."""
+    status = run.get("status")
+    return is_true(status, contract.COMPLETE) or is_true(status, contract.FAILED)
+
+
+def _with_policy(observed: Observed, plan: Plan) -> Plan:
+    """The NetworkPolicy of the namespace's runs, before any pod; one that is somebody's stays."""
+    namespace = observed.run["metadata"]["namespace"]
+    if not observed.attempts and not any(item.manifest["kind"] == "Job" for item in plan.children):
+        return plan
+    if observed.settings.network_policies:
+        policy = Child(build_runs_policy(namespace), owned=False, on_conflict=OnConflict.EXISTS)
+        return replace(plan, children=(policy, *plan.children))
+    found = observed.network_policy
+    return replace(plan, deletions=(Deletion.of(found),)) if found else plan
 
 
 def check(run: TrainingRun) -> None:
