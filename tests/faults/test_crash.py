@@ -6,8 +6,9 @@ import logging
 from functools import partial
 
 import pytest
+from faults.catalogue import SCENARIOS
 from faults.disturbances import MOMENTS, Kill, Moment
-from faults.scenarios import SCENARIOS, Scenario
+from faults.scenarios import Scenario
 from faults.trial import Baseline, End, disturbed, many
 from faults.world import Ground, World
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from faults.catalogue import SCENARIOS
 from faults.disturbances import EraseStatus, erase_status
-from faults.scenarios import SCENARIOS, Scenario
+from faults.scenarios import Scenario
 from faults.trial import Baseline, End, disturbed, many
 from faults.world import Ground, World
 

@@ -6,16 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
-from faults.disturbances import (
-    DelayedWatches,
-    FrozenWatches,
-    Kill,
-    LaggingLists,
-    LostDeletions,
-)
+from faults.catalogue import SCENARIOS
+from faults.disturbances import Kill
 from faults.proxy import Disturbance
-from faults.scenarios import SCENARIOS, Scenario
+from faults.scenarios import Scenario
 from faults.trial import Baseline, End, disturbed, many
+from faults.views import DelayedWatches, FrozenWatches, LaggingLists, LostDeletions
 from faults.world import Ground, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -130,6 +130,6 @@ def _cleaned(value: Any, masked: Callable[[str], str], plural: str, key: str = "
     return masked(value) if isinstance(value, str) else value
 
 
-# Also left out: the conditions of pods, which the node controller changes when this machine is slow.
+# Also left out: the conditions of pods, which the node controller changes on a slow machine.
 # How often a controller had to look at an object of ours is not its end.
 GENERATIONS = {"generation", "observedGeneration", "deployment.kubernetes.io/revision"}

@@ -47,7 +47,7 @@ class Scenario:
 
 
 # --- a run, and a search --------------------------------------------------------------------------
-def _run(namespace: str) -> list[Json]:
+def a_run(namespace: str) -> list[Json]:
     return [make_training_run(f"{MODEL}-a", namespace, modelName=MODEL, gates=GATES, retries=1)]
 
 
@@ -55,10 +55,10 @@ async def _run_done(world: World) -> bool:
     return await _complete(world, "trainingruns", f"{MODEL}-a") and await _registered(world, 1)
 
 
-RUN = Scenario("run", _run, _run_done)
+RUN = Scenario("run", a_run, _run_done)
 
 
-def _experiment(namespace: str) -> list[Json]:
+def an_experiment(namespace: str) -> list[Json]:
     template = {
         "modelName": MODEL,
         "steps": [{"name": "train", "command": ["python", "train.py"]}],
@@ -77,7 +77,7 @@ async def _experiment_done(world: World) -> bool:
     return await _complete(world, "experiments", "search") and await _registered(world, 1)
 
 
-EXPERIMENT = Scenario("experiment", _experiment, _experiment_done)
+EXPERIMENT = Scenario("experiment", an_experiment, _experiment_done)
 
 
 # --- rollouts -------------------------------------------------------------------------------------
@@ -87,20 +87,20 @@ ROLLOUT = {
 }
 
 
-def _rollout(namespace: str) -> list[Json]:
+def a_rollout(namespace: str) -> list[Json]:
     return [
         make_model_version(MODEL, 1, namespace),
         make_deployment(MODEL, namespace, modelName=MODEL, rollout=ROLLOUT),
     ]
 
 
-async def _challenge(world: World) -> None:
+async def challenge(world: World) -> None:
     """A second version, once the first serves."""
-    if await _champion(world) == f"{MODEL}-v1":
+    if await champion(world) == f"{MODEL}-v1":
         await world.create(make_model_version(MODEL, 2, world.namespace))
 
 
-def _good_challenger(world: World) -> None:
+def good_challenger(world: World) -> None:
     world.facts.answers = {f"{MODEL}-v1": (4000, 0), f"{MODEL}-v2": (1000, 0)}
 
 
@@ -108,8 +108,8 @@ def _bad_challenger(world: World) -> None:
     world.facts.answers = {f"{MODEL}-v1": (4000, 0), f"{MODEL}-v2": (500, 500)}
 
 
-async def _promoted(world: World) -> bool:
-    return await _champion(world) == f"{MODEL}-v2" and await _served(world) == {f"{MODEL}-v2"}
+async def promoted(world: World) -> bool:
+    return await champion(world) == f"{MODEL}-v2" and await _served(world) == {f"{MODEL}-v2"}
 
 
 async def _rejected(world: World) -> bool:
@@ -120,12 +120,12 @@ async def _rejected(world: World) -> bool:
     return rejected == [f"{MODEL}-v2"] and await _served(world) == {f"{MODEL}-v1"}
 
 
-PROMOTION = Scenario("promotion", _rollout, _promoted, _challenge, _good_challenger)
-REJECTION = Scenario("rejection", _rollout, _rejected, _challenge, _bad_challenger)
+PROMOTION = Scenario("promotion", a_rollout, promoted, challenge, good_challenger)
+REJECTION = Scenario("rejection", a_rollout, _rejected, challenge, _bad_challenger)
 
 
 # --- from an alert to a run -----------------------------------------------------------------------
-def _monitored(namespace: str) -> list[Json]:
+def a_monitor(namespace: str) -> list[Json]:
     run_spec = make_training_run("", namespace, modelName=MODEL, gates=GATES)["spec"]
     provenance = {"run": "by-hand", "runSpec": run_spec}
     versions = [{"modelVersion": f"{MODEL}-v1", "weight": 100}]
@@ -139,7 +139,7 @@ def _monitored(namespace: str) -> list[Json]:
     ]
 
 
-def _errors_are_high(world: World) -> None:
+def errors_are_high(world: World) -> None:
     """Until there is a run for it."""
 
     async def firing() -> frozenset[tuple[str, str]]:
@@ -149,103 +149,14 @@ def _errors_are_high(world: World) -> None:
     world.facts.firing = firing
 
 
-async def _retrained(world: World) -> bool:
+async def retrained(world: World) -> bool:
     runs = await world.list("trainingruns")
     return bool(runs) and all(_is(run, contract.COMPLETE) for run in runs) and (
         await _registered(world, 2)
     )  # fmt: skip
 
 
-ALERT = Scenario("alert", _monitored, _retrained, prepare=_errors_are_high)
-
-
-# --- deletions in the middle of work --------------------------------------------------------------
-async def _delete_run(world: World) -> None:
-    """While its pod runs, which cannot end."""
-    run = await world.get("trainingruns", f"{MODEL}-a")
-    if run is not None and _phase(run) == "Running":
-        await world.delete(run)
-
-
-async def _delete_experiment(world: World) -> None:
-    """In its second trial."""
-    second = await world.get("trainingruns", "search-1")
-    search = await world.get("experiments", "search")
-    if search is not None and second is not None and _phase(second) == "Running":
-        await world.delete(search)
-
-
-async def _delete_version(world: World) -> None:
-    """While it serves: it stays until its rollout has replaced it."""
-    await _challenge(world)
-    version = await world.get("modelversions", f"{MODEL}-v1")
-    kept = version is not None and version["metadata"].get("finalizers")
-    if version is not None and kept and await _champion(world) == f"{MODEL}-v1":
-        await world.delete(version)
-
-
-async def _delete_deployment(world: World) -> None:
-    """In the middle of a rollout that nobody decides."""
-    await _challenge(world)
-    deployment = await world.get("deployments", MODEL)
-    if ((deployment or {}).get("status") or {}).get("stepStarted"):
-        assert deployment is not None
-        await world.delete(deployment)
-
-
-async def _delete_monitor(world: World) -> None:
-    """While its run is under way."""
-    monitor = await world.get("monitors", "watch")
-    noted = ((monitor or {}).get("status") or {}).get("lastRetrain")
-    decided = await world.admin.get(
-        "controllerrevisions.apps", world.namespace, "watch-1-1-decision"
-    )
-    if monitor is not None and noted and decided is not None:
-        await world.delete(monitor)
-
-
-async def _run_gone(world: World) -> bool:
-    return not await world.list("trainingruns") and await _nothing_left(world)
-
-
-async def _experiment_gone(world: World) -> bool:
-    gone = not await world.list("experiments") and not await world.list("trainingruns")
-    return gone and await _nothing_left(world)
-
-
-async def _version_gone(world: World) -> bool:
-    return await _promoted(world) and await world.get("modelversions", f"{MODEL}-v1") is None
-
-
-async def _deployment_gone(world: World) -> bool:
-    versions = await world.list("modelversions")
-    free = not any(version["metadata"].get("finalizers") for version in versions)
-    return not await world.list("deployments") and free and await _nothing_left(world)
-
-
-async def _monitor_gone(world: World) -> bool:
-    rules = await world.admin.list("prometheusrules.monitoring.coreos.com", world.namespace)
-    return not rules and not await world.list("monitors") and await _retrained(world)
-
-
-def _second_trial_hangs(world: World) -> None:
-    world.hanging = lambda run: bool(run["metadata"]["name"] == "search-1")
-
-
-def _hangs(world: World) -> None:
-    world.hanging = lambda _: True
-
-
-DELETIONS = (
-    Scenario("run-deleted", _run, _run_gone, _delete_run, _hangs),
-    Scenario("search-deleted", _experiment, _experiment_gone, _delete_experiment,
-             _second_trial_hangs),
-    Scenario("version-deleted", _rollout, _version_gone, _delete_version, _good_challenger),
-    Scenario("deployment-deleted", _rollout, _deployment_gone, _delete_deployment),
-    Scenario("monitor-deleted", _monitored, _monitor_gone, _delete_monitor, _errors_are_high),
-)  # fmt: skip
-
-SCENARIOS = (RUN, EXPERIMENT, PROMOTION, REJECTION, ALERT, *DELETIONS)
+ALERT = Scenario("alert", a_monitor, retrained, prepare=errors_are_high)
 
 
 # --- what is seen ---------------------------------------------------------------------------------
@@ -253,7 +164,7 @@ def _is(item: Json, condition: str) -> bool:
     return is_true(item.get("status"), condition)
 
 
-def _phase(item: Json) -> str:
+def phase(item: Json) -> str:
     return str((item.get("status") or {}).get("phase"))
 
 
@@ -268,7 +179,7 @@ async def _registered(world: World, number: int) -> bool:
     return version is not None and _is(version, contract.READY)
 
 
-async def _champion(world: World) -> str | None:
+async def champion(world: World) -> str | None:
     found = await world.get("deployments", MODEL)
     return ((found or {}).get("status") or {}).get("champion")
 
@@ -282,10 +193,3 @@ async def _served(world: World) -> set[str]:
         for label in labels
         if contract.LABEL_MODEL_VERSION in label
     }
-
-
-async def _nothing_left(world: World) -> bool:
-    """The garbage collector has taken what was owned."""
-    kinds = ("jobs.batch", "deployments.apps", "replicasets.apps", "services", "pods")
-    found = [await world.admin.list(kind, world.namespace) for kind in kinds]
-    return not any(found)

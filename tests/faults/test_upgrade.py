@@ -1,0 +1,85 @@
+"""The operator of the release before begins, this one goes on: the same end, and nothing twice.
+
+The release before is the commit before, or the one that EVERLOOP_UPGRADE_FROM names.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from faults.catalogue import SCENARIOS
+from faults.disturbances import MOMENTS, Moment, Upgrade
+from faults.operators import Zygote
+from faults.plane import ROOT
+from faults.scenarios import Scenario
+from faults.trial import Baseline, End, disturbed, many
+from faults.world import Ground, World
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+STEPS = 6  # an upgrade after each sixth of the writes
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The operator's sources in the release before."""
+    ref = os.environ.get("EVERLOOP_UPGRADE_FROM", "HEAD~1")
+    command = ["git", "-C", str(ROOT), "archive", ref, "operator"]
+    found = subprocess.run(command, check=False, capture_output=True)
+    if found.returncode:
+        pytest.skip(f"no history here to upgrade from: {found.stderr.decode().strip()}")
+    folder: Path = tmp_path_factory.mktemp("previous")
+    subprocess.run(["tar", "-x", "-C", folder], input=found.stdout, check=True)
+    return folder / "operator"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def previous(sources: Path) -> AsyncIterator[Zygote]:
+    """Starts operators of the release before."""
+    zygote = Zygote(sources)
+    await zygote.start()
+    yield zygote
+    await zygote.stop()
+
+
+async def upgraded(
+    ground: Ground,
+    scenario: Scenario,
+    wanted: End,
+    previous: Zygote,
+    at: tuple[int, Moment],
+) -> End:
+    """One trial."""
+    number, moment = at
+
+    def upgrade(world: World) -> list[Upgrade]:
+        world.operator.zygote = previous
+        return [Upgrade(world.operator, number, moment, ground.zygote)]
+
+    name = f"ns-{scenario.name}-upgraded-{number}"
+    return await disturbed(ground, scenario, name, wanted, disturb=upgrade)
+
+
+@pytest.mark.timeout(1200)
+async def test_same_end(ground: Ground, baseline: Baseline, previous: Zygote) -> None:
+    """At several moments of every scenario."""
+    trials = []
+    for scenario in SCENARIOS:
+        wanted = await baseline(scenario)
+        trials += [
+            partial(
+                upgraded,
+                ground,
+                scenario,
+                wanted,
+                previous,
+                (max(wanted.writes * step // STEPS, 1), MOMENTS[step % len(MOMENTS)]),
+            )
+            for step in range(STEPS)
+        ]
+    await many(trials)
