@@ -219,3 +219,15 @@ def pointed(world: World, patch: Patch) -> None:
 def templates(made: Plan) -> list[Any]:
     deployments = [item.manifest for item in made.children if item.manifest["kind"] == "Deployment"]
     return [manifest["spec"]["template"] for manifest in deployments]
+
+
+def test_what_is_half_deleted_is_not_made_whole_again() -> None:
+    """The deletion of a version's servers was seen, that of its Service not yet."""
+    world = serving(v1=10, v2=90)
+    world.edit(versions=listing(v2=100))
+    world.run(3)
+    world.servers[V1] = replace(world.servers[V1], uid=None, retired_at=None, ready=0)
+    made = world.tick()
+    names = [child.manifest["metadata"]["name"] for child in made.children]
+    assert V1 not in names
+    assert [(gone.kind, gone.name) for gone in made.deletions] == [("Service", V1)]

@@ -105,8 +105,9 @@ def _retire(
         if unknown or (traffic.in_force or {}).get(name):
             continue
         since = server.retired_at or now
-        # Servers of a version nobody knows any more cannot be marked: they go at once.
-        if now >= since + DRAIN or observed.served(name) is None:
+        # Servers of a version nobody knows any more cannot be marked: they go at once. Where the
+        # servers have gone the Service follows: nothing is made whole that is half deleted.
+        if now >= since + DRAIN or observed.served(name) is None or server.uid is None:
             gone.append(server)
         else:
             retired[name] = since
