@@ -64,7 +64,14 @@ test-e2e: venv ## the demo's flow and its failures on the dev cluster
 test-skew: venv ## the API tier on the oldest Kubernetes that is supported (builds it first)
 	@KUBEBUILDER_ASSETS="$$(python3 -m devcluster assets kubernetes-1.34 | tail -1)" $(BIN)/pytest tests/api
 
-test: lint test-unit test-rules test-api test-e2e ## everything
+.PHONY: test-faults test-faults-sample
+test-faults: venv ## every write of every scenario killed, views and requests failing, statuses lost
+	@$(BIN)/pytest tests/faults -m "not sample" --log-cli-level=info
+
+test-faults-sample: venv ## a fixed sample of it, in minutes
+	@$(BIN)/pytest tests/faults -m sample --log-cli-level=info
+
+test: lint test-unit test-rules test-api test-faults-sample test-e2e ## everything
 
 # --- benchmarks: on a machine that does nothing else ------------------------------------------------
 .PHONY: bench bench-server

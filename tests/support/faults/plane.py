@@ -65,6 +65,9 @@ def _start_nodes(plane: ControlPlane) -> None:
     ours = {stage.name for stage in STAGES.iterdir()}
     stages = [*(stage for stage in binaries.kwok_stages() if stage.name not in ours)]
     processes.start("kwok", [
+        # Its client falls back to plain lists after each attempt at a kind of watch that Debian's
+        # etcd cannot serve, and sees pods many seconds late.
+        "/usr/bin/env", "KUBE_FEATURE_WatchListClient=false",
         programs["kwok"],
         f"--kubeconfig={plane.kubeconfig}",
         "--manage-all-nodes=true",
