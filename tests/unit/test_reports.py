@@ -20,6 +20,7 @@ from runs import NAMESPACE, NOW, done, make_job, make_pod, make_report, make_run
 
 from everloop import contract, errors
 from everloop.api.report import from_config_map
+from everloop.handlers.engine import LiveKube
 from everloop.handlers.kind import Key
 from everloop.intake import report_ca
 from everloop.intake.reports import LARGEST_REPORT, ReportChannel, application
@@ -78,6 +79,7 @@ class FakeCluster:
 
 @dataclass
 class FakeEngine:
+    cluster: FakeCluster = field(default_factory=FakeCluster)
     leader: bool = True
     woken: list[Key] = field(default_factory=list)
     counted: list[str] = field(default_factory=list)
@@ -85,6 +87,10 @@ class FakeEngine:
     @property
     def metrics(self) -> FakeEngine:
         return self
+
+    @property
+    def kube(self) -> LiveKube:
+        return LiveKube(self.cluster, lambda _: None, frozenset())  # type: ignore[arg-type]
 
     def increase(self, name: str, amount: int = 1) -> None:
         self.counted.append(name)
@@ -128,7 +134,8 @@ def make_token(key: ec.EllipticCurvePrivateKey = KEY, kid: str = "key-1", **clai
 
 @pytest.fixture
 async def channel() -> AsyncIterator[Channel]:
-    cluster, engine = FakeCluster(), FakeEngine()
+    cluster = FakeCluster()
+    engine = FakeEngine(cluster)
     cluster.put(RUN, JOB, POD)
     server = application(engine, cluster)  # type: ignore[arg-type]
     async with TestClient(TestServer(server)) as client:
@@ -300,6 +307,13 @@ async def test_what_the_api_server_does_not_keep_is_not_acknowledged(
     assert channel.engine.woken == []
 
 
+async def test_who_lost_the_lease_meanwhile_keeps_nothing(channel: Channel) -> None:
+    """It led when the report came, and was frozen before it was kept: the engine may not write."""
+    channel.engine.cluster = FakeCluster(failure=errors.Transient("does not hold the Lease"))
+    assert (await channel.post(make_report(RUN)))[0] == 503
+    assert ("ConfigMap", "flights-1-report") not in channel.cluster.objects
+
+
 async def test_strangers_cannot_make_us_fetch_keys_all_the_time(channel: Channel) -> None:
     for number in range(5):
         await channel.post(make_report(RUN), make_token(OTHER_KEY, f"key-{number + 2}"))
@@ -315,7 +329,7 @@ async def test_replicas_share_one_ca_and_runs_trust_the_server(tmp_path: Path) -
     await first.prepare(cluster)  # type: ignore[arg-type]
     await second.prepare(cluster)  # type: ignore[arg-type]
     assert first.ca_bundle() == second.ca_bundle()
-    server = TestServer(application(FakeEngine(), cluster), scheme="https")  # type: ignore[arg-type]
+    server = TestServer(application(FakeEngine(cluster), cluster), scheme="https")  # type: ignore[arg-type]
     await server.start_server(ssl=second.tls)
     trust = ssl.create_default_context(cadata=first.ca_bundle())
     trust.verify_flags |= ssl.VERIFY_X509_STRICT

@@ -25,7 +25,7 @@ from everloop.api.report import Report, parse
 from everloop.api.trainingrun import TrainingRun
 from everloop.cluster import objects
 from everloop.cluster.client import MERGE, Client, load_configuration
-from everloop.handlers.kind import EngineApi, Key, Object
+from everloop.handlers.kind import Conflict, EngineApi, Key, Kube, Object
 from everloop.intake import report_ca
 from everloop.intake.report_token import Caller, UnauthorizedError, Verifier
 from everloop.manifests.meta import meta
@@ -165,7 +165,7 @@ def _install(context: ssl.SSLContext, leaf: report_ca.Leaf) -> None:
 
 
 def application(api: EngineApi, client: Client) -> web.Application:
-    """The server, for any port and certificate."""
+    """The server, for any port and certificate; `client` is for reading."""
 
     async def get(path: str) -> dict[str, Any]:
         return await client.request("GET", path, verb="get", plural="openid")
@@ -179,7 +179,7 @@ def application(api: EngineApi, client: Client) -> web.Application:
             caller = await verifier.verify(_bearer(request))
             sender = await _sender(client, caller, namespace, run)
             report = _parse(text, sender)
-            await _keep(client, sender, report, text)
+            await _keep(api.kube, sender, report, text)
         except UnauthorizedError as error:
             return _answer(api, 401, namespace, run, str(error))
         except RefusedError as error:
@@ -258,22 +258,24 @@ def _parse(text: bytes, sender: Sender) -> Report:
     return report
 
 
-async def _keep(client: Client, sender: Sender, report: Report, text: bytes) -> None:
-    """Make the report durable; the same report again is fine. Raises RefusedError."""
+async def _keep(kube: Kube, sender: Sender, report: Report, text: bytes) -> None:
+    """Make the report durable; the same report again is fine. Raises RefusedError.
+
+    By the engine's own hand: a process that lost its Lease since the report came keeps nothing.
+    """
     run = TrainingRun.model_validate(sender.run)
     manifest = build_report(run, text.decode(), images(sender.pod))
     manifest["metadata"]["ownerReferences"] = [objects.owner_reference(sender.run)]
-    try:
-        await client.create(manifest)
-    except errors.AlreadyExists:
+    found = await kube.create(manifest)
+    if not isinstance(found, Conflict):
+        return
+    if (objects.controller(found.live) or {}).get("uid") != objects.uid(sender.run):
         name = report_name(report.run)
-        live = await client.get("v1", "ConfigMap", report.namespace, name)
-        if live is None or (objects.controller(live) or {}).get("uid") != objects.uid(sender.run):
-            raise RefusedError(
-                409, f"the name of ConfigMap {name} is taken by an object that is not of this run"
-            ) from None
-        if not _same(live, text):
-            raise RefusedError(409, "the run has ended with a different report") from None
+        raise RefusedError(
+            409, f"the name of ConfigMap {name} is taken by an object that is not of this run"
+        )
+    if not _same(found.live, text):
+        raise RefusedError(409, "the run has ended with a different report")
 
 
 def _same(live: Mapping[str, Any], text: bytes) -> bool:
