@@ -12,6 +12,8 @@ from everloop_training import store
 from everloop_training.errors import SOURCE_UNAVAILABLE, RunError
 from everloop_training.runconfig import Git
 
+PROTOCOLS = "https:http:ssh:git:file"  # others are programs that a URL may start
+
 
 def fetch_git(git: Git, commit: str | None, target: Path) -> str:
     """Put the folder `git.path` of a repository into `target`; the commit it comes from.
@@ -79,12 +81,14 @@ def _git(folder: Path, *arguments: str, check: bool = True) -> str | None:
         **os.environ,
         "GIT_TERMINAL_PROMPT": "0",  # a private repository must fail, not wait for a person
         "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_ALLOW_PROTOCOL": PROTOCOLS,
     }
     try:
         done = subprocess.run(
             ["git", *arguments],
             cwd=folder,
             env=environment,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,

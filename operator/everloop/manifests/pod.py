@@ -142,8 +142,14 @@ def apart(labels: Mapping[str, str]) -> Dict:
 
 
 def variable(name: str, value: str) -> Dict:
-    """One environment variable."""
-    return {"name": name, "value": value}
+    """One environment variable of ours, with exactly this value.
+
+    The kubelet fills in `$(OTHER)`, and takes `$$` for `$`: a column's name may look like that.
+
+    >>> variable("SIGNATURE", "$(HOME)")
+    {'name': 'SIGNATURE', 'value': '$$(HOME)'}
+    """
+    return {"name": name, "value": value.replace("$", "$$")}
 
 
 def _complete(container: Dict, block: Dict, settings: Settings) -> Dict:

@@ -125,8 +125,8 @@ def build_server(
     )
     spec["terminationGracePeriodSeconds"] = LEAVE_SECONDS + FINISH_SECONDS
     spec.setdefault("affinity", apart(server_selector(name, served.name)))
-    template = meta("", "", contract.COMPONENT_SERVER, {**extra_labels, **labels})
-    pod_metadata: Dict = {"labels": template["labels"]}
+    ours = meta("", "", contract.COMPONENT_SERVER, labels)["labels"]
+    pod_metadata: Dict = {"labels": {**extra_labels, **ours}}
     if extra_annotations:
         pod_metadata["annotations"] = extra_annotations
     return {

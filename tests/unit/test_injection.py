@@ -1,0 +1,214 @@
+"""What users write stays a value: in no shell, query, file, variable or label does it become more.
+
+Strings are arbitrary here, far beyond what the CRDs admit: builders must not depend on them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from runs import make_run
+
+from everloop import contract
+from everloop.api.deployment import Deployment
+from everloop.api.modelversion import Artifact, Signature
+from everloop.api.monitor import Monitor
+from everloop.api.trainingrun import TrainingRun
+from everloop.manifests.pod import variable
+from everloop.manifests.router_config import BOOTSTRAP, CLUSTERS, ROUTES, Endpoint, router_files
+from everloop.manifests.router_routes import parse_weights, route_table, weights_json
+from everloop.manifests.rules import RULES_KEY, build_rules_config_map, rule_groups
+from everloop.manifests.server import Served, build_server
+from everloop.manifests.trainingrun import build_config
+from everloop.manifests.trainingrun_job import build_job
+from everloop.settings import Settings
+from everloop_training.errors import RunError
+from everloop_training.runconfig import Git
+from everloop_training.source import fetch_git
+
+Dict = dict[str, Any]
+SETTINGS = Settings()
+NASTY = [
+    "$(HOME)", "$$(HOME)", "$", "`id`", "$(id)", "; rm -rf /", "a\nb: c", "{{ .Release }}", "%s",
+    '"}', "'", "\\", "-v", "--", "<own>", "<%= x %>", "\x7f", "\u2028", "é", "🙂", "#", "& x",
+    "!!x",
+]  # fmt: skip
+texts = st.one_of(
+    st.sampled_from(NASTY),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30),
+    st.lists(st.sampled_from(NASTY), max_size=3).map("".join),
+)
+
+
+some = texts.filter(bool)
+
+
+def kubelet(value: str, known: Dict) -> str:
+    """How the kubelet fills in variables (third_party/forked/golang/expansion in Kubernetes)."""
+
+    def fill(match: re.Match[str]) -> str:
+        if match[0].startswith("$("):
+            return str(known.get(match[0][2:-1], match[0]))
+        return "$" if match[0] == "$$" else match[0]
+
+    return re.sub(r"\$\$|\$\([^)]*\)|\$.", fill, value, flags=re.DOTALL)
+
+
+@given(texts)
+def test_a_variable_of_ours_has_exactly_its_value(text: str) -> None:
+    assert kubelet(variable("X", text)["value"], {"HOME": "/root", "id": "0"}) == text
+
+
+@given(st.lists(texts, min_size=1, max_size=5), st.lists(texts, max_size=3))
+def test_a_command_is_a_list_of_words_for_no_shell(command: list[str], args: list[str]) -> None:
+    """Behind our shim and `--`, unchanged; $(VARIABLES) are the user's, as in every container."""
+    run = TrainingRun.model_validate(
+        make_run(steps=[{"name": "train", "command": command, "args": args}])
+    )
+    job = build_job(SETTINGS, run, 1, compares=False, resolution=None)
+    step = job["spec"]["template"]["spec"]["initContainers"][1]
+    ours = step["command"][: step["command"].index("--") + 1]
+    assert ours[0] == contract.SHIM
+    assert step["command"] == [*ours, *command, *args]
+    assert "args" not in step
+
+
+@given(
+    parameters=st.dictionaries(st.text("abZ_", min_size=1), texts, max_size=4),
+    uri=texts,
+    url=some,
+    revision=some,
+)
+def test_what_a_run_is_told_is_what_was_written(
+    parameters: dict[str, str], uri: str, url: str, revision: str
+) -> None:
+    git = {"url": url, "revision": revision, "path": uri}
+    document = make_run(
+        parameters=parameters, source={"git": git}, data=[{"name": "d", "uri": f"s3://b{uri}"}]
+    )
+    run = TrainingRun.model_validate(document)
+    data = build_config(SETTINGS, run, None, "", "CA")["data"]
+    told = json.loads(data[contract.RUN_CONFIG_NAME])
+    assert set(data) == {contract.RUN_CONFIG_NAME, contract.CA_NAME}
+    assert told["parameters"] == parameters
+    assert told["source"]["git"] == git
+    assert told["data"] == [{"name": "d", "uri": f"s3://b{uri}", "digest": None}]
+
+
+@given(feature=some, uri=texts, digest=texts)
+def test_a_server_gets_its_signature_to_the_letter(feature: str, uri: str, digest: str) -> None:
+    entry = {"name": feature, "datatype": "FP64", "shape": [-1]}
+    served = Served(
+        "m-v1", 1, "m",
+        Artifact.model_construct(uri=uri, digest=digest, format="sklearn"),
+        None,
+        Signature.model_validate({"inputs": [entry], "outputs": [entry]}),
+    )  # fmt: skip
+    container = _server(served, {})["spec"]["containers"][0]
+    told = {item["name"]: item.get("value", "") for item in container["env"]}
+    filled = {name: kubelet(value, told) for name, value in told.items()}
+    assert json.loads(filled[contract.ENV_SIGNATURE])["inputs"][0]["name"] == feature
+    assert filled[contract.ENV_ARTIFACT_URI] == uri
+    assert filled[contract.ENV_ARTIFACT_DIGEST] == digest
+
+
+def _server(served: Served, labels: dict[str, str]) -> Dict:
+    deployment = Deployment.model_validate(
+        {
+            "metadata": {"name": "m", "namespace": "ml"},
+            "spec": {"modelName": "m", "rollout": {"steps": [{"weight": 100}]}},
+        }
+    )
+    settings = Settings(pod_defaults={"labels": labels} if labels else {})
+    template: Dict = build_server(deployment, served, settings, {})["spec"]["template"]
+    return template
+
+
+OURS = [
+    contract.MANAGED_BY,
+    contract.LABEL_COMPONENT,
+    contract.LABEL_DEPLOYMENT,
+    contract.LABEL_MODEL_VERSION,
+]
+
+
+@given(st.dictionaries(st.sampled_from([*OURS, "team"]), st.sampled_from(["router", "x"])))
+def test_no_label_of_a_pod_block_makes_a_pod_another_ones(labels: dict[str, str]) -> None:
+    artifact = Artifact(uri="s3://m", digest="sha256:" + "0" * 64)
+    made = _server(Served("m-v1", 1, "m", artifact), labels)["metadata"]["labels"]
+    assert [made[name] for name in OURS] == ["everloop", "model-server", "m", "m-v1"]
+    assert made.get("team") == labels.get("team")
+
+
+@given(versions=st.lists(texts, min_size=1, max_size=3, unique=True), host=texts)
+def test_a_routers_files_are_json_with_exactly_these_clusters(
+    versions: list[str], host: str
+) -> None:
+    weights = {versions[0]: 100}
+    files = router_files("m", [Endpoint(name, host) for name in versions], weights)
+    assert set(json.loads(files[BOOTSTRAP])) == {
+        "node", "admin", "dynamic_resources", "static_resources", "stats_config",
+    }  # fmt: skip
+    clusters = json.loads(files[CLUSTERS])["resources"]
+    assert [cluster["name"] for cluster in clusters] == versions
+    for cluster in clusters:
+        (end,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        assert end["endpoint"]["address"]["socket_address"]["address"] == host
+    (table,) = json.loads(files[ROUTES])["resources"]
+    assert table == json.loads(json.dumps(route_table(versions, weights)))
+    assert parse_weights(weights_json(weights)) == weights
+
+
+@given(st.lists(some, min_size=1, max_size=4, unique=True))
+def test_features_in_rules_are_what_was_named(features: list[str]) -> None:
+    """The same in the ConfigMap's YAML as in the object; promtool reads them in tests/rules."""
+    monitor = Monitor.model_validate(
+        {
+            "metadata": {"name": "watch", "namespace": "ml"},
+            "spec": {"deployment": "flights", "inputs": {"features": features}},
+        }
+    )
+    groups = rule_groups(monitor, "flights-v1", SETTINGS)
+    text = build_rules_config_map(monitor, "flights-v1", SETTINGS)["data"][RULES_KEY]
+    assert yaml.safe_load(text) == {"groups": groups}
+
+
+REMOTE_HELPERS = ["ext::sh -c touch% {marker}", "fd::0", "-oProxyCommand=touch {marker}"]
+REVISIONS = ["--upload-pack=touch {marker}", "HEAD; touch {marker}", "$(touch {marker})"]
+
+
+@pytest.mark.parametrize(
+    ("url", "revision"),
+    [*((url, "main") for url in REMOTE_HELPERS), *((None, revision) for revision in REVISIONS)],
+    ids=["ext", "fd", "option", "revision-option", "revision-shell", "revision-substitution"],
+)
+def test_git_runs_nothing_of_a_url_or_a_revision(
+    tmp_path: Path, url: str | None, revision: str
+) -> None:
+    marker, repository = tmp_path / "ran", tmp_path / "repository"
+    subprocess.run(["git", "init", "-q", str(repository)], check=True)
+    where = (url or str(repository)).format(marker=marker)
+    with pytest.raises(RunError):
+        fetch_git(Git(where, revision.format(marker=marker), ""), None, tmp_path / "target")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("path", ["..", "../..", "/etc", "link"])
+def test_a_path_does_not_lead_out_of_the_repository(tmp_path: Path, path: str) -> None:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "link").symlink_to("/etc")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-q", "."], ["add", "."], [*identity, "commit", "-qm", "a link"]):
+        subprocess.run(["git", *command], cwd=repository, check=True)
+    with pytest.raises(RunError, match="no folder"):
+        fetch_git(Git(str(repository), "HEAD", path), None, tmp_path / "target")
+    assert not (tmp_path / "target").exists()
