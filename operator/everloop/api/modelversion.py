@@ -23,7 +23,7 @@ from everloop.api.base import (
     Uri,
 )
 from everloop.api.conditions import Condition
-from everloop.api.trainingrun import ChampionRef, GateResult, TrainingRunSpec
+from everloop.api.trainingrun import GATE_RESULTS, ChampionRef, GateResult, TrainingRunSpec
 
 
 class Artifact(Model):
@@ -164,7 +164,7 @@ class Evaluation(Model):
     versus: Versus | None = Field(default=None, description="The comparison with the champion.")
     gates: list[GateResult] = Field(
         default_factory=list,
-        max_length=16,
+        max_length=GATE_RESULTS,
         description="Results of the gates; only all Pass or Skipped makes it eligible for a rollout.",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -33,6 +33,7 @@ class InputDrift(Model):
         default_factory=lambda: ["*"],
         min_length=1,
         max_length=256,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
         description="Columns to watch; * is all.",
     )
     method: Literal["PSI"] = Field(default="PSI", description="Population stability index.")
@@ -108,7 +109,10 @@ class Retrain(Model):
 
     # not `on`, which YAML 1.1 and so kubectl read as the boolean true
     signals: list[Signal] = Field(
-        min_length=1, max_length=8, description="Signals that ask for it."
+        min_length=1,
+        max_length=len(get_args(Signal)),
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+        description="Signals that ask for it.",
     )
     for_: Duration = Field(
         default="0s",

@@ -295,6 +295,9 @@ class ChampionRef(Model):
     digest: str = Field(max_length=71, description="Digest of the champion's artifact.")
 
 
+GATE_RESULTS = 48  # of 16 gates, each with min, max and versus
+
+
 class TrainingRunStatus(Model):
     """What happened so far."""
 
@@ -318,7 +321,7 @@ class TrainingRunStatus(Model):
         default=None, max_length=64, description="Metrics of the new model."
     )
     gates: list[GateResult] | None = Field(
-        default=None, max_length=16, description="Results of the gates."
+        default=None, max_length=GATE_RESULTS, description="Results of the gates."
     )
     failure: StepFailure | None = Field(default=None, description="Why it failed.")
     model_version: str | None = Field(

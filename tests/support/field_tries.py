@@ -1,0 +1,230 @@
+"""Tries every property of a kind: what is refused, what is taken, what it changes.
+
+The API server decides what is valid (dry runs of a creation: nothing is stored); what follows is
+planned from the object as the server returned it, defaults and all.
+"""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import field_values
+from field_exceptions import reason
+from field_schema import (
+    Json,
+    Place,
+    Property,
+    places,
+    properties,
+    value_at,
+    with_value,
+    without,
+    written,
+)
+from field_seeds import IN_SEED, OTHERS, SEEDS, make
+from kube import Kube, collection
+
+Stages = Callable[[Json], Iterator[str]]
+
+
+class DryRun:
+    """Creations and replacements that change nothing, on one connection."""
+
+    def __init__(self, kube: Kube, kind: str, namespace: str) -> None:
+        self._connection: http.client.HTTPSConnection = kube.connect()
+        self._kind, self._namespace = kind, namespace
+
+    def create(self, spec: Json) -> tuple[Json | None, str]:
+        """The spec as it would be stored, or None and why not."""
+        return self._send("POST", spec, {})
+
+    def replace(self, spec: Json, live: Json) -> tuple[Json | None, str]:
+        """The same for a change of a live object."""
+        return self._send("PUT", spec, live["metadata"])
+
+    def _send(self, method: str, spec: Json, metadata: Json) -> tuple[Json | None, str]:
+        manifest = make(self._kind, spec, self._namespace)
+        manifest["metadata"] |= metadata
+        path = collection(manifest) + (f"/{metadata['name']}" if metadata else "")
+        self._connection.request(
+            method,
+            f"{path}?dryRun=All&fieldValidation=Strict",
+            json.dumps(manifest),
+            {"Content-Type": "application/json"},
+        )
+        answer = self._connection.getresponse()
+        body = json.loads(answer.read())
+        if answer.status >= 500:
+            raise AssertionError(f"{answer.status}: {body}")
+        if answer.status >= 300:
+            return None, str(body["message"])
+        return dict(body["spec"]), ""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """Where a property is tried."""
+
+    name: str
+    spec: Json
+    place: Place
+
+
+@dataclass
+class Findings:
+    """What was seen of a kind's properties, by path."""
+
+    shown: set[str] = field(default_factory=set)  # another value has another effect
+    hidden: dict[str, str] = field(default_factory=dict)  # a value is taken, and nothing changes
+    problems: list[str] = field(default_factory=list)  # bad values taken, good ones refused
+    other: dict[str, tuple[Seed, Json]] = field(default_factory=dict)  # one spec that is taken
+
+
+class Fields:
+    """The properties of one kind on one API server."""
+
+    def __init__(self, kube: Kube, kind: str, schema: Json, namespace: str, stages: Stages) -> None:
+        self.kind, self.schema, self.stages = kind, schema, stages
+        self.server = DryRun(kube, kind, namespace)
+        self.rules = list(_messages(schema))
+        self.seeds = SEEDS[kind]
+        self.immutable = {
+            words[0] for rule in self.rules if "is immutable" in rule and (words := rule.split())
+        }
+        self.all = list(properties(schema))
+        self.found = Findings()
+        self._base: dict[str, tuple[Json, list[str]]] = {}
+
+    def seed(self, item: Property) -> Seed:
+        """The seed for a property, and where in it the property is."""
+        wanted = IN_SEED.get((self.kind, item.path))
+        for name, spec in self.seeds.items():
+            if wanted in (None, name):
+                for place in places(spec, item.parts):
+                    return Seed(name, spec, place)
+        raise AssertionError(f"{self.kind}: {item.path} is in no object of field_seeds.py")
+
+    def base(self, seed: Seed) -> tuple[Json, list[str]]:
+        """The seed as it is stored, and what follows from it."""
+        if seed.name not in self._base:
+            stored, refusal = self.server.create(seed.spec)
+            assert stored is not None, f"{self.kind} {seed.name}: {refusal}"
+            self._base[seed.name] = (stored, list(self.stages(copy.deepcopy(stored))))
+        return self._base[seed.name]
+
+    def changed(self, item: Property, seed: Seed) -> Iterator[Json]:
+        """Specs in which the property is another, at its bounds, or absent."""
+        current = value_at(seed.spec, seed.place)
+        middle = OTHERS.get((self.kind, item.path), field_values.others(item.schema, current))
+        for value in (*middle, *field_values.bounds(item.schema, current)):
+            if value != current:
+                yield with_value(seed.spec, seed.place, value)
+        if not item.required and isinstance(seed.place[-1], str):
+            yield without(seed.spec, seed.place)
+
+    def refusals(self, item: Property, seed: Seed) -> Iterator[str]:
+        """What is wrong with how bad values are met."""
+        current = value_at(seed.spec, seed.place)
+        where = written(seed.place)
+        for bad in field_values.refused(item.schema, current):
+            _, refusal = self.server.create(with_value(seed.spec, seed.place, bad.value))
+            yield from self._unclear(refusal, where, bad.words, str(bad.value)[:40])
+        if item.required and isinstance(seed.place[-1], str):
+            _, refusal = self.server.create(without(seed.spec, seed.place))
+            yield from self._unclear(refusal, where, "Required value", "nothing")
+        if "properties" in item.schema and not item.schema.get(field_values.KEEP_UNKNOWN):
+            spec = with_value(seed.spec, seed.place, {**current, "nonsense": "x"})
+            _, refusal = self.server.create(spec)
+            yield from self._unclear(refusal, f"{where}.nonsense", "unknown field", "a slip")
+
+    def _unclear(self, refusal: str, where: str, words: str, what: str) -> Iterator[str]:
+        if not refusal:
+            yield f"{where}: {what} is taken"
+        elif where not in refusal or words.lower() not in refusal.lower():
+            yield f"{where}: {what}: no word of {where} and {words!r} in: {refusal[:400]}"
+
+    def try_one(self, item: Property) -> None:
+        """One property: bad values, good values, and what those change."""
+        seed, found = self.seed(item), self.found
+        found.problems += self.refusals(item, seed)
+        stored, before = self.base(seed)
+        excepted = reason(self.kind, item.path) is not None
+        same: list[str] = []
+        for spec in self.changed(item, seed):
+            after = self._taken(spec, seed)
+            if after is None or after == stored:  # what was taken away may be the default
+                continue
+            if item.path in found.other and excepted:
+                continue  # one value is enough to see that the exception is still one
+            found.other.setdefault(item.path, (seed, spec))
+            if differs(before, self.stages(copy.deepcopy(after))):
+                found.shown.add(item.path)
+                found.other[item.path] = (seed, spec)
+            else:
+                same.append(_short(after, seed.place))
+        if same or not (item.path in found.shown or _is_container(item)):
+            found.hidden[item.path] = ", ".join(same) or "no other value is valid"
+
+    def _taken(self, spec: Json, seed: Seed) -> Json | None:
+        """The spec as stored; None if a rule has a reason to refuse it."""
+        after, refusal = self.server.create(spec)
+        where = written(seed.place)
+        if after is None:
+            if not any(rule in refusal for rule in self.rules):
+                self.found.problems.append(f"{where}: refused without a rule: {refusal[:400]}")
+            return None
+        lost = _lost(make(self.kind, spec, "")["spec"], after)
+        if lost:
+            self.found.problems.append(f"{where}: not kept as written: {lost}")
+        return after
+
+
+def differs(before: list[str], after: Iterator[str]) -> bool:
+    """Whether one of the stages is another; looks no further than needed."""
+    return any(one != other for one, other in zip_longest(before, after))
+
+
+def _is_container(item: Property) -> bool:
+    """An object of named properties, or a list of them: tried by what is in it."""
+    inner = item.schema.get("items", item.schema)
+    return "properties" in inner
+
+
+def _short(spec: Json, place: Place) -> str:
+    try:
+        return str(value_at(spec, place))[:60]
+    except (KeyError, IndexError):
+        return "absent"
+
+
+def _lost(written_spec: Any, stored: Any) -> str:
+    """What the server did not keep of what was written; it may add defaults."""
+    if isinstance(written_spec, dict) and isinstance(stored, dict):
+        for key, value in written_spec.items():
+            if key not in stored:
+                return str(key)
+            below = _lost(value, stored[key])
+            if below:
+                return f"{key}.{below}"
+        return ""
+    if isinstance(written_spec, list) and isinstance(stored, list):
+        if len(written_spec) != len(stored):
+            return "items"
+        pairs = zip(written_spec, stored, strict=True)
+        return next((text for text in (_lost(one, two) for one, two in pairs) if text), "")
+    return "" if written_spec == stored else str(stored)[:60]
+
+
+def _messages(schema: Any) -> Iterator[str]:
+    """Messages of all CEL rules in a schema."""
+    if isinstance(schema, dict):
+        for rule in schema.get("x-kubernetes-validations", ()):
+            yield rule["message"]
+        for value in schema.values():
+            yield from _messages(value)
