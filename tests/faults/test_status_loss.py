@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
+from faults.admin import Json
 from faults.catalogue import SCENARIOS
 from faults.disturbances import EraseStatus, erase_status
-from faults.scenarios import Scenario
+from faults.scenarios import MODEL, PROMOTION, ROLLOUT, Scenario
 from faults.trial import Baseline, End, disturbed, many
-from faults.world import Ground, World
+from faults.world import Ground, World, until
+from samples import make_deployment, make_model_version
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 every_scenario = pytest.mark.parametrize(
@@ -44,3 +47,33 @@ async def test_same_end(ground: Ground, baseline: Baseline, scenario: Scenario) 
     wanted = await baseline(scenario)
     numbers = [0, *(wanted.writes * part // 5 for part in range(1, 5))]
     await many([partial(erased, ground, scenario, wanted, number) for number in numbers])
+
+
+def _slow_rollout(namespace: str) -> list[Json]:
+    """Its first step takes seconds, so that it can be seen."""
+    steps = [{"pause": {"duration": "1h"}}, {"weight": 20}, {"analysis": {}}, {"weight": 100}]
+    rollout = ROLLOUT | {"steps": steps}
+    return [
+        make_model_version(MODEL, 1, namespace),
+        make_deployment(MODEL, namespace, modelName=MODEL, rollout=rollout),
+    ]
+
+
+async def test_a_rollout_in_flight_begins_at_its_first_step(
+    ground: Ground, baseline: Baseline
+) -> None:
+    """And promotes in the end, once."""
+    scenario = replace(PROMOTION, name="slow-promotion", setup=_slow_rollout)
+    wanted = await baseline(scenario)
+
+    async def erase_in_the_analysis(world: World) -> None:
+        async def at(step: int) -> bool:
+            status = (await world.get("deployments", MODEL) or {}).get("status") or {}
+            return bool(status.get("step") == step)
+
+        await until(lambda: at(2), 90, "no analysis")
+        await erase_status(world.admin, world.namespace)
+        await until(lambda: at(0), 30, "the rollout does not begin again")
+
+    name = f"ns-{scenario.name}-erased"
+    await disturbed(ground, scenario, name, wanted, meanwhile=erase_in_the_analysis)
