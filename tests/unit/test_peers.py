@@ -173,3 +173,18 @@ def test_the_model_server_has_an_event_loop_that_works() -> None:
     )
     assert len(found) == 1
     assert tuple(int(part) for part in found[0]) < (0, 22)
+
+
+def test_the_list_in_the_docs_names_tests_that_exist() -> None:
+    page = (ROOT / "docs/developer.md").read_text()
+    chapter = page.partition("## Bugs of the neighbours")[2].partition("\n## ")[0]
+    named = re.findall(r"`([^`]*\btest_[^`]*)`", chapter.partition("|---|---|")[2])
+    assert len(named) > 15
+    file = ""
+    for entry in named:
+        path, _, test = entry.rpartition("::")
+        if entry.endswith(".py"):
+            assert (ROOT / entry).exists(), entry
+            continue
+        file = file if path == "…" else path or "tests/unit/test_peers.py"
+        assert f"def {test}(" in (ROOT / file).read_text(), entry
