@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 import pytest
 from faults.catalogue import SCENARIOS
@@ -41,7 +40,7 @@ async def test_every_write(ground: Ground, baseline: Baseline, scenario: Scenari
     wanted = await baseline(scenario)
     ends = await many(
         [
-            partial(killed, ground, scenario, wanted, number, moment)
+            killed(ground, scenario, wanted, number, moment)
             for number in range(1, wanted.writes + 1)
             for moment in MOMENTS
         ]
@@ -49,19 +48,24 @@ async def test_every_write(ground: Ground, baseline: Baseline, scenario: Scenari
     log.info(summary(scenario, wanted, ends))
 
 
-@every_scenario
 @pytest.mark.sample
-async def test_some_writes(ground: Ground, baseline: Baseline, scenario: Scenario) -> None:
+@pytest.mark.timeout(600)
+async def test_some_writes(ground: Ground, baseline: Baseline) -> None:
     """The same three of every scenario, one of each moment."""
-    wanted = await baseline(scenario)
-    numbers = (wanted.writes // 4, wanted.writes // 2, wanted.writes * 3 // 4)
-    ends = await many(
-        [
-            partial(killed, ground, scenario, wanted, number, moment)
-            for number, moment in zip(numbers, MOMENTS, strict=True)
-        ]
-    )
-    log.info(summary(scenario, wanted, ends))
+
+    async def some(scenario: Scenario) -> End:
+        wanted = await baseline(scenario)
+        quarter = wanted.writes / 4
+        ends = await many(
+            [
+                killed(ground, scenario, wanted, round(quarter * part), moment)
+                for part, moment in enumerate(MOMENTS, start=1)
+            ]
+        )
+        log.info(summary(scenario, wanted, ends))
+        return wanted
+
+    await many([some(scenario) for scenario in SCENARIOS])
 
 
 def summary(scenario: Scenario, wanted: End, ends: list[End]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 import pytest
 from faults.catalogue import SCENARIOS
@@ -46,8 +45,7 @@ async def test_some_requests_fail(ground: Ground, baseline: Baseline) -> None:
     for scenario in SCENARIOS:
         wanted = await baseline(scenario)
         trials += [
-            partial(failing, ground, scenario, wanted, 0.25, number)
-            for number in (2, wanted.writes // 2)
+            failing(ground, scenario, wanted, 0.25, number) for number in (2, wanted.writes // 2)
         ]
     await many(trials)
 
@@ -57,4 +55,4 @@ async def test_all_requests_fail(ground: Ground, baseline: Baseline) -> None:
     """As when the API server is away, at several moments of the longest scenario."""
     wanted = await baseline(PROMOTION)
     numbers = [wanted.writes * part // 5 for part in range(1, 5)]
-    await many([partial(failing, ground, PROMOTION, wanted, 1.0, number) for number in numbers])
+    await many([failing(ground, PROMOTION, wanted, 1.0, number) for number in numbers])

@@ -37,10 +37,14 @@ def taking_a_report(call: Call) -> bool:
     ],
 )
 async def test_writes_nothing(
-    ground: Ground, baseline: Baseline, scenario: Scenario, chosen: Chosen
+    ground: Ground,
+    baseline: Baseline,
+    scenario: Scenario,
+    chosen: Chosen,
+    request: pytest.FixtureRequest,
 ) -> None:
     wanted = await baseline(scenario)
-    name = f"ns-{scenario.name}-paused-{chosen.__name__.strip('<>').replace('_', '-')}"
+    name = f"ns-paused-{request.node.callspec.id}"
     pauses: list[Pause] = []
     sleeper: list[Operator] = []
 

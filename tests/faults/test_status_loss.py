@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from faults.admin import Json
@@ -46,7 +45,7 @@ async def test_same_end(ground: Ground, baseline: Baseline, scenario: Scenario) 
     """The end is the same, statuses and counts included, and nothing is made again."""
     wanted = await baseline(scenario)
     numbers = [0, *(wanted.writes * part // 5 for part in range(1, 5))]
-    await many([partial(erased, ground, scenario, wanted, number) for number in numbers])
+    await many([erased(ground, scenario, wanted, number) for number in numbers])
 
 
 def _slow_rollout(namespace: str) -> list[Json]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,8 +71,7 @@ async def test_same_end(ground: Ground, baseline: Baseline, previous: Zygote) ->
     for scenario in SCENARIOS:
         wanted = await baseline(scenario)
         trials += [
-            partial(
-                upgraded,
+            upgraded(
                 ground,
                 scenario,
                 wanted,

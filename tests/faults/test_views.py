@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import pytest
 from faults.catalogue import SCENARIOS
@@ -56,5 +55,5 @@ async def test_same_end(ground: Ground, baseline: Baseline, view: View) -> None:
         wanted = await baseline(scenario)
         parts = (1,) if view in (delayed, deletions_lost) else (1, 2, 3)
         numbers = [max(wanted.writes * part // 4, 1) for part in parts]
-        trials += [partial(seen, ground, scenario, wanted, view, number) for number in numbers]
+        trials += [seen(ground, scenario, wanted, view, number) for number in numbers]
     await many(trials)

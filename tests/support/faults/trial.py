@@ -17,9 +17,8 @@ from faults.world import LOOK_SECONDS, Ground, World
 DEADLINE_SECONDS = 150.0
 QUIET_SECONDS = 1.5  # at rest: nothing is written for so long
 PATIENCE_SECONDS = 30.0  # longer than anything that a plan waits for
-BASELINES = 3  # undisturbed runs of a scenario
-AT_ONCE = 8  # trials, which mostly wait: for the scheduler, for routers to drain, for rest
-ENOUGH = 5  # failures, after which no other trial begins
+BASELINES = 2  # undisturbed runs of a scenario
+ENOUGH = 5  # failures that are told in full
 
 Hook = Callable[[World], Coroutine[None, None, None]]
 Disturb = Callable[[World], Sequence[Disturbance]]
@@ -167,40 +166,34 @@ class Baselines:
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._found: dict[str, End] = {}
+        self._found: dict[str, asyncio.Task[End]] = {}
 
     async def get(self, scenario: Scenario) -> End:
-        """The end, with the most writes that a run needed."""
+        """The end, with the most writes that a run needed; found out once."""
         if scenario.name not in self._found:
-            names = [f"ns-{scenario.name}-by-itself-{number}" for number in range(BASELINES)]
-            first, *others = await asyncio.gather(
-                *(undisturbed(self._ground, scenario, name) for name in names)
-            )
-            for other in others:
-                difference = normalise.difference(first.state, other.state)
-                assert not difference, f"{scenario.name} has no one end:\n{difference}"
-                first.writes = max(first.writes, other.writes)
-            self._found[scenario.name] = first
-        return self._found[scenario.name]
+            self._found[scenario.name] = asyncio.create_task(self._find(scenario))
+        return await self._found[scenario.name]
+
+    async def _find(self, scenario: Scenario) -> End:
+        name = f"ns-{scenario.name}-by-itself"
+        first, *others = await asyncio.gather(
+            *(undisturbed(self._ground, scenario, name) for _ in range(BASELINES))
+        )
+        for other in others:
+            difference = normalise.difference(first.state, other.state)
+            logs = f"{first.log}\n{other.log}"
+            assert not difference, f"{scenario.name} has no one end:\n{difference}\n{logs}"
+            first.writes = max(first.writes, other.writes)
+        return first
 
 
-async def many(trials: Sequence[Callable[[], Awaitable[End]]]) -> list[End]:
-    """Run trials, some at once; AssertionError with what all that failed say."""
-    turns = asyncio.Semaphore(AT_ONCE)
-    failures: list[str] = []
-
-    async def one(trial: Callable[[], Awaitable[End]]) -> End | None:
-        async with turns:
-            if len(failures) >= ENOUGH:
-                return None
-            try:
-                return await trial()
-            except AssertionError as error:
-                failures.append(str(error))
-                return None
-
-    ends = await asyncio.gather(*(one(trial) for trial in trials))
-    assert not failures, f"{len(failures)} of {len(trials)} trials failed:\n" + "\n\n".join(
-        failures
-    )
-    return [end for end in ends if end is not None]
+async def many(trials: Sequence[Coroutine[None, None, End]]) -> list[End]:
+    """Run trials side by side; AssertionError with what all that failed say."""
+    ends = await asyncio.gather(*trials, return_exceptions=True)
+    failures = [str(end) for end in ends if isinstance(end, AssertionError)]
+    count = f"{len(failures)} of {len(trials)} trials failed"
+    assert not failures, f"{count}:\n" + "\n\n".join(failures[:ENOUGH])
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+    return [end for end in ends if not isinstance(end, BaseException)]

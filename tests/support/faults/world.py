@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from faults.router import Routers
 from faults.runner import Runner
 
 T = TypeVar("T")
+AT_ONCE = 14  # worlds, which mostly wait: for servers to drain, for analyses, for rest
 LOOK_SECONDS = 0.3  # how often stand-ins and scenarios look at the cluster
 SETTINGS: dict[str, Any] = {
     "lease_seconds": 15,  # a restarted operator has the same identity, and goes on at once
@@ -36,6 +38,8 @@ class Ground:
     admin: Admin
     zygote: Zygote
     folder: Path
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    count: Iterator[int] = field(default_factory=itertools.count)
 
 
 class World:
@@ -45,10 +49,10 @@ class World:
     """
 
     def __init__(self, ground: Ground, name: str, **settings: Any) -> None:
-        """`name` is the namespace; `settings` of the operator replace those above."""
+        """`name` begins the namespace's; `settings` of the operator replace those above."""
         self.ground = ground
         self.admin = ground.admin
-        self.namespace = name
+        self.namespace = name = f"{name}-{next(ground.count)}"
         self.facts = Facts()
         self.hanging: Callable[[Json], bool] = lambda _: False  # whether a run's steps never end
         self.done_once: set[str] = set()  # what the scenario did and must not do again
@@ -66,6 +70,7 @@ class World:
         self.operator: Operator  # the one that is waited for, and gets the reports
 
     async def __aenter__(self) -> World:
+        await self.ground.turns.acquire()
         await self._namespace()
         await self.prometheus.start()
         self.operator = self.replica("replica-1")
@@ -80,6 +85,7 @@ class World:
             await asyncio.gather(self._stand_ins, return_exceptions=True)
         await self.routers.stop()
         await self.prometheus.stop()
+        self.ground.turns.release()
 
     def replica(self, identity: str) -> Operator:
         """An operator of this namespace, not started."""
