@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from kube import Json, Kube, dns_label, ref
+from live import children, condition, jobs, serving, status
 from operator_process import OperatorProcess, eventually
 from samples import (
     make_deployment,
@@ -18,10 +19,6 @@ from samples import (
 )
 
 from everloop import contract
-from everloop.api.deployment import Deployment
-from everloop.api.modelversion import ModelVersion
-from everloop.manifests.server import Served
-from everloop.plans.history import Record, build_record
 
 Everloop = tuple[OperatorProcess, str]
 APPLIED = {
@@ -38,51 +35,6 @@ def model(request: pytest.FixtureRequest) -> str:
     """A model name of the test's own, at most 31 characters."""
     digest = hashlib.sha256(request.node.name.encode()).hexdigest()[:6]
     return f"{dns_label(request.node.name)[:24].strip('-')}-{digest}"
-
-
-def children(kube: Kube, parent: Json, api_version: str, plural: str) -> list[Json]:
-    """Objects whose controller is the live parent."""
-    live = kube.get(parent)
-    assert live is not None
-    uid = live["metadata"]["uid"]
-    return [
-        item
-        for item in kube.list(api_version, plural, parent["metadata"]["namespace"])
-        if any(owner["uid"] == uid for owner in item["metadata"].get("ownerReferences", []))
-    ]
-
-
-def status(kube: Kube, manifest: Json) -> Json:
-    found: Json = (kube.get(manifest) or {}).get("status") or {}
-    return found
-
-
-def condition(kube: Kube, manifest: Json, kind: str) -> Json:
-    found = (item for item in status(kube, manifest).get("conditions", []) if item["type"] == kind)
-    return next(found, {})
-
-
-def jobs(kube: Kube, run: Json) -> list[Json]:
-    return children(kube, run, "batch/v1", "jobs")
-
-
-def serving(kube: Kube, model: str, namespace: str) -> Json:
-    """A Deployment whose first version is champion; without a node it is not ready."""
-    deployment = make_deployment(model, namespace, modelName=model)
-    version = make_model_version(model, 1, namespace)
-    kube.create(version)
-    promotion = Record(
-        "Promotion",
-        1,
-        Served.of(ModelVersion.model_validate(version)),
-        "FirstVersion",
-        "made by a test",
-        "2026-01-01T00:00:00Z",
-    )
-    kube.create(build_record(Deployment.model_validate(deployment), promotion).manifest)
-    kube.create(deployment)
-    eventually(lambda: len(children(kube, deployment, "apps/v1", "deployments")) >= 2, 10)
-    return deployment
 
 
 def test_deleted_job_is_a_failed_attempt(kube: Kube, everloop: Everloop, model: str) -> None:

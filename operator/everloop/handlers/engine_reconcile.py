@@ -54,6 +54,7 @@ class Reconciler:
         self._changed = changed
         self._outside = outside
         self._restless: dict[Key, int] = {}
+        self._going: dict[Key, str] = {}  # uid of a parent whose namespace is being deleted
         self.applier = Applier(client, cache, changed)
 
     async def work(self) -> None:
@@ -71,6 +72,7 @@ class Reconciler:
         try:
             retry = await self._pass(key)
         except errors.Terminating:
+            self._give_up(key)
             retry = False
         except errors.Replan:
             retry = True
@@ -104,6 +106,9 @@ class Reconciler:
         parent = self._cache.get(qualified, key.namespace, key.name)
         if parent is None or _leaving(parent):
             self._restless.pop(key, None)
+            self._going.pop(key, None)
+            return False
+        if self._going.get(key) == objects.metadata(parent)["uid"]:
             return False
         now = datetime.now(UTC)
         try:
@@ -127,6 +132,14 @@ class Reconciler:
             self._queue.add_after(key, max(seconds, SOONEST_SECONDS))
         self._restless[key] = self._restless.get(key, 0) + 1 if wrote else 0
         return any(problem.reason != errors.Invalid.condition for problem in problems)
+
+    def _give_up(self, key: Key) -> None:
+        """A namespace that is being deleted stays so: what leaves it is no reason to try again."""
+        kind = self._kinds[key.kind].resource
+        qualified = objects.qualify(kind.kind, kind.group)
+        parent = self._cache.get(qualified, key.namespace, key.name)
+        if parent is not None:
+            self._going[key] = objects.metadata(parent)["uid"]
 
     async def _apply(self, parent: Object, plan: Plan) -> Sequence[Problem]:
         problems = []

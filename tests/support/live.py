@@ -1,0 +1,57 @@
+"""What tests ask of objects on a real API server."""
+
+from __future__ import annotations
+
+from kube import Json, Kube
+from operator_process import eventually
+from samples import make_deployment, make_model_version
+
+from everloop.api.deployment import Deployment
+from everloop.api.modelversion import ModelVersion
+from everloop.manifests.server import Served
+from everloop.plans.history import Record, build_record
+
+
+def children(kube: Kube, parent: Json, api_version: str, plural: str) -> list[Json]:
+    """Objects whose controller is the live parent."""
+    live = kube.get(parent)
+    assert live is not None
+    uid = live["metadata"]["uid"]
+    return [
+        item
+        for item in kube.list(api_version, plural, parent["metadata"]["namespace"])
+        if any(owner["uid"] == uid for owner in item["metadata"].get("ownerReferences", []))
+    ]
+
+
+def status(kube: Kube, manifest: Json) -> Json:
+    found: Json = (kube.get(manifest) or {}).get("status") or {}
+    return found
+
+
+def condition(kube: Kube, manifest: Json, kind: str) -> Json:
+    found = (item for item in status(kube, manifest).get("conditions", []) if item["type"] == kind)
+    return next(found, {})
+
+
+def jobs(kube: Kube, run: Json) -> list[Json]:
+    return children(kube, run, "batch/v1", "jobs")
+
+
+def serving(kube: Kube, model: str, namespace: str) -> Json:
+    """A Deployment whose first version is champion; without a node it is not ready."""
+    deployment = make_deployment(model, namespace, modelName=model)
+    version = make_model_version(model, 1, namespace)
+    kube.create(version)
+    promotion = Record(
+        "Promotion",
+        1,
+        Served.of(ModelVersion.model_validate(version)),
+        "FirstVersion",
+        "made by a test",
+        "2026-01-01T00:00:00Z",
+    )
+    kube.create(build_record(Deployment.model_validate(deployment), promotion).manifest)
+    kube.create(deployment)
+    eventually(lambda: len(children(kube, deployment, "apps/v1", "deployments")) >= 2, 10)
+    return deployment
