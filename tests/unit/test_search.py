@@ -96,3 +96,26 @@ def test_grid_with_steps_includes_both_ends() -> None:
 def test_grid_says_which_parameter_has_no_list_of_values() -> None:
     with pytest.raises(ValueError, match=r"parameter rate .* uniform with step"):
         size(make_spec("Grid"))
+
+
+@pytest.mark.parametrize(
+    ("uniform", "says"),
+    [
+        ({"min": "0", "max": "1", "step": "1e-9"}, "1000000000 points"),
+        ({"min": "0", "max": "999999999999999", "type": "Int"}, "write fewer values"),
+        ({"min": "0", "max": "1e199", "step": "1e-99"}, "step 1e-99 is too small"),
+    ],
+    ids=["fine-step", "wide-range", "beyond-decimal"],
+)
+def test_a_grid_that_is_too_large_is_refused_before_it_is_listed(
+    uniform: dict[str, str], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        size(make_spec("Grid", parameters=[{"name": "x", "uniform": uniform}]))
+
+
+def test_parameters_multiply_the_points_of_a_grid() -> None:
+    many = [{"name": f"p{number}", "categorical": list("abcdefgh")} for number in range(30)]
+    with pytest.raises(ValueError, match="algorithm Grid takes 1000 at most"):
+        size(make_spec("Grid", parameters=many))
+    assert size(make_spec("Grid", parameters=many[:3])) == 10, "trials, of 512 points"

@@ -101,7 +101,8 @@ class Algorithm(Model):
     """How the next trial is chosen."""
 
     name: Literal["Random", "TPE", "Grid"] = Field(
-        default="TPE", description="The sampler (Optuna's)."
+        default="TPE",
+        description="The sampler (Optuna's); Grid takes 1000 points at most.",
     )
     seed: Seed = Field(
         default=0, description="The same seed and the same trials give the same suggestions."

@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 
 from everloop.api.experiment import ExperimentSpec, Parameter
 
+MOST_POINTS = 1000  # of a grid; a search has 500 trials at most
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # its log would repeat every rebuilt trial
 
 
@@ -76,7 +77,13 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     step = parameter.uniform.step
     if parameter.uniform.type == "Int":
         return IntDistribution(math.ceil(low), math.floor(high), step=int(float(step or 1)))
-    return FloatDistribution(low, high, step=float(step) if step else None)
+    try:
+        return FloatDistribution(low, high, step=float(step) if step else None)
+    except ArithmeticError as error:  # Optuna counts the steps in 28 decimal digits
+        raise ValueError(
+            f"parameter {parameter.name}: step {step} is too small for a range from "
+            f"{parameter.uniform.min} to {parameter.uniform.max}"
+        ) from error
 
 
 def _direction(spec: ExperimentSpec) -> StudyDirection:
@@ -124,8 +131,30 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
+def _check_grid(spec: ExperimentSpec) -> None:
+    """Raises ValueError for a grid that is too large to be listed; nothing is listed for it."""
+    points = math.prod(_count(distribution(parameter)) for parameter in spec.parameters)
+    if points > MOST_POINTS:
+        raise ValueError(
+            f"the grid has {points} points, algorithm Grid takes {MOST_POINTS} at most: "
+            "write fewer values, a larger step, or algorithm TPE"
+        )
+
+
+def _count(item: BaseDistribution) -> int:
+    """How many values a parameter has on a grid; 1 where it has no finite list."""
+    if isinstance(item, CategoricalDistribution):
+        return len(item.choices)
+    if isinstance(item, IntDistribution) and not item.log:
+        return (item.high - item.low) // item.step + 1
+    if isinstance(item, FloatDistribution) and item.step:
+        return math.floor((item.high - item.low) / item.step + 1e-9) + 1
+    return 1
+
+
 def _grid(spec: ExperimentSpec) -> dict[str, list[Any]]:
     """Every value of every parameter."""
+    _check_grid(spec)
     values: dict[str, list[Any]] = {}
     for parameter in spec.parameters:
         item = distribution(parameter)
