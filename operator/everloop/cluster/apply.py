@@ -133,11 +133,24 @@ class Applier:
         if change is not None:
             self._changed(change)
 
-    async def _read(self, desired: Json) -> Json | None:
+    async def _read(self, desired: Mapping[str, Any]) -> Json | None:
         meta = desired["metadata"]
         return await self._client.get(
             desired["apiVersion"], desired["kind"], meta["namespace"], meta["name"]
         )
+
+    async def _require(self, parent: objects.Object) -> None:
+        """Nothing is made for a parent that is gone. Raises errors.Conflict.
+
+        Watches of different kinds do not wait for each other: of a parent that was deleted with its
+        children, the children may be seen to go first, and would be made again; so would those of
+        a parent that a list from an old cache still shows.
+        """
+        live = await self._read(parent)
+        same = live is not None and objects.uid(live) == objects.uid(parent)
+        leaving = live is not None and objects.metadata(live).get("deletionTimestamp")
+        if not same or (leaving and not objects.metadata(parent).get("deletionTimestamp")):
+            raise errors.Conflict(f"{objects.describe(parent)} is gone")
 
     async def _create(self, parent: objects.Object, child: Child, desired: Json) -> Problem | None:
         meta = desired["metadata"]
@@ -145,6 +158,7 @@ class Applier:
         live = await self._read(desired) if place in self._conflicts else None
         self._conflicts.discard(place)
         if live is None:
+            await self._require(parent)
             try:
                 self._put(await self._client.create(desired))
                 return None
