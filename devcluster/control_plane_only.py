@@ -6,6 +6,7 @@ It needs no root, starts in about five seconds, and several can run side by side
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from devcluster import audit, binaries, cleanup, packages, pki
@@ -13,9 +14,6 @@ from devcluster.control_plane import Addresses, Parts
 from devcluster.paths import state_folder, write_info
 from devcluster.processes import Processes
 from devcluster.progress import step, wait_for
-
-# A child may only name an owner whose finalizers its maker may change, as some clusters have it.
-ADMISSION = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement"
 
 
 class ControlPlane:
@@ -26,11 +24,20 @@ class ControlPlane:
     request is written there as one JSON object a line; with `kwok`, fake nodes run pods.
     """
 
-    def __init__(self, name: str, *, kwok: bool = False, audit_log: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        kwok: bool = False,
+        audit_log: Path | None = None,
+        flags: Sequence[str] = (),
+    ) -> None:
+        """`flags` are further ones of the API server."""
         self.name = name
         self.state = state_folder(name)
         self.kwok = kwok
         self.audit_log = audit_log
+        self._flags = flags
         self._processes = Processes(self.state)
         self._parts: Parts | None = None
 
@@ -83,7 +90,7 @@ class ControlPlane:
     def start_apiserver(self) -> None:
         """Start the API server (again, on the same port) and wait until it is ready."""
         # A Service must not have an endpoint on loopback, and nothing here would use it.
-        parts, extra = self._started(), ["--endpoint-reconciler-type=none", ADMISSION]
+        parts, extra = self._started(), ["--endpoint-reconciler-type=none", *self._flags]
         if self.audit_log:
             extra += audit.flags(audit.EVERYTHING, self.state, self.audit_log)
         parts.start_apiserver(extra)

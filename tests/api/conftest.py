@@ -12,31 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from devcluster import binaries
+from crds import all_crds
 from devcluster.control_plane_only import ControlPlane
-from kube import Json, Kube, dns_label
+from kube import Kube, dns_label
 from operator_process import EVERLOOP, TOY, OperatorProcess
 from rights import ACCOUNT, account
 from rights import TOY as TOY_ACCOUNT
-from toy import CRD
 
-ROOT = Path(__file__).parents[2]
 Start = Callable[..., OperatorProcess]
 
 
-def all_crds() -> list[Json]:
-    """Ours, the toy's, and the two of the Prometheus Operator that we write."""
-    files = sorted((ROOT / "crds").glob("*.yaml"))
-    monitoring = binaries.prometheus_operator_crds()
-    files += sorted(monitoring.glob("*prometheusrules.yaml"))
-    files += sorted(monitoring.glob("*podmonitors.yaml"))
-    return [CRD, *(yaml.safe_load(file.read_text()) for file in files)]
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back on the whole tier comes last."""
-    items.sort(key=lambda item: item.name == "test_what_the_tier_used_is_what_was_recorded")
+    """What looks back on the whole tier comes last, and then what the record is held against."""
+    last = ["test_what_the_tier_used_is_what_was_recorded"]
+    last += ["test_the_chart_grants_exactly_what_is_used"]
+    items.sort(key=lambda item: [item.name.startswith(name) for name in reversed(last)])
 
 
 @pytest.fixture(scope="session")
@@ -96,10 +86,11 @@ def toys(
 
 @pytest.fixture(scope="module")
 def everloop(
-    kube: Kube, tmp_path_factory: pytest.TempPathFactory
+    kube: Kube, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[tuple[OperatorProcess, str]]:
-    """The operator with our own kinds, and its namespace."""
-    yield from _leading(kube, tmp_path_factory, "everloop", EVERLOOP)
+    """The operator with our own kinds, and its namespace, which each module has to itself."""
+    name = f"everloop-{dns_label(request.path.stem)}"
+    yield from _leading(kube, tmp_path_factory, name, EVERLOOP)
 
 
 def _leading(

@@ -20,34 +20,6 @@ def test_lint() -> None:
     helm("lint", "--strict", str(CHART))
 
 
-def test_the_operator_may_read_no_secret_of_users() -> None:
-    for item in rendered():
-        if item["kind"] == "ClusterRole":
-            for rule in item["rules"]:
-                assert "secrets" not in rule["resources"]
-                assert "*" not in rule["resources"] + rule["verbs"] + rule["apiGroups"]
-
-
-def test_namespaced_installs_have_no_cluster_wide_right() -> None:
-    objects = rendered("--set", "watchNamespaces={team-a,team-b}")
-    bindings = [item for item in objects if item["kind"] == "ClusterRoleBinding"]
-    roles = [item["metadata"]["namespace"] for item in objects if item["kind"] == "Role"]
-    assert bindings == []
-    assert roles == ["team-a", "team-b", "everloop-system"]
-
-
-def test_the_operators_pod_passes_pod_security_restricted() -> None:
-    pod = find(rendered(), "Deployment", "everloop")["spec"]["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    (container,) = pod["containers"]
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-
-
 def test_settings_reach_the_operator() -> None:
     objects = rendered(
         *("--set", "image.registry=mirror.example/", "--set", "prometheus.scrapeInterval=1m30s"),

@@ -7,13 +7,9 @@ from typing import Any
 import pytest
 from kube import Json, Kube, ref
 from operator_process import EVERLOOP, OperatorProcess, eventually
-from samples import make_deployment, make_model_version
+from samples import make_deployment, make_model_version, make_promotion
 
 from everloop import contract
-from everloop.api.deployment import Deployment
-from everloop.api.modelversion import ModelVersion
-from everloop.manifests.server import Served
-from everloop.plans.history import Record, build_record
 
 NO_LABEL = {"metadata": {"labels": {contract.MANAGED_BY: None}}}
 
@@ -30,10 +26,7 @@ def promoted(kube: Kube, namespace: str, start: Any) -> tuple[OperatorProcess, J
     """A Deployment with a champion, and the record that says so."""
     version = make_model_version("flights", 1, namespace)
     deployment = make_deployment("flights", namespace, modelName="flights")
-    served = Served.of(ModelVersion.model_validate(version))
-    time = "2026-01-01T00:00:00Z"
-    promotion = Record("Promotion", 1, served, "FirstVersion", "a test's: 1 < 2 & größer", time)
-    record = build_record(Deployment.model_validate(deployment), promotion).manifest
+    record = make_promotion(deployment, version, "a test's: 1 < 2 & größer")
     create_as_operator(kube, "controllerrevisions", record)
     kube.create(version)
     kube.create(deployment)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from everloop import contract
+from everloop.api.deployment import Deployment
+from everloop.api.modelversion import ModelVersion
+from everloop.manifests.server import Served
+from everloop.plans.history import Record, build_record
 
 Dict = dict[str, Any]
 STEPS: list[Dict] = [{"name": "train", "command": ["python", "train.py"]}]
@@ -43,6 +47,13 @@ def make_deployment(name: str, namespace: str, **spec: Any) -> Dict:
     """Follows the model `sample` in one step."""
     base = {"modelName": "sample", "rollout": {"steps": [{"weight": 100}]}}
     return _object("Deployment", name, namespace, base | spec)
+
+
+def make_promotion(deployment: Dict, version: Dict, message: str = "made by a test") -> Dict:
+    """The record by which a version is champion; without a node none ever gets ready to be it."""
+    served = Served.of(ModelVersion.model_validate(version))
+    record = Record("Promotion", 1, served, "FirstVersion", message, "2026-01-01T00:00:00Z")
+    return build_record(Deployment.model_validate(deployment), record).manifest
 
 
 def make_monitor(name: str, namespace: str, deployment: str, **spec: Any) -> Dict:

@@ -21,7 +21,7 @@ exists; a rule that no code uses is a bug.
   verbs: [patch]
 # what a block-owner-deletion owner reference needs where OwnerReferencesPermissionEnforcement is on
 - apiGroups: [everloop.dev]
-  resources: [experiments/finalizers, trainingruns/finalizers, modelversions/finalizers, deployments/finalizers, monitors/finalizers]
+  resources: [experiments/finalizers, trainingruns/finalizers, deployments/finalizers, monitors/finalizers]
   verbs: [update]
 # one Job per attempt; suspended and resumed
 - apiGroups: [batch]
@@ -42,6 +42,10 @@ exists; a rule that no code uses is a bug.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
+# drains take one replica of a version at a time
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
 # who may call servers, routers and pods of runs; where they are switched off, old ones are removed
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
@@ -53,8 +57,11 @@ exists; a rule that no code uses is a bug.
 {{- if .Values.prometheus.operator }}
 # drift rules and scraping
 - apiGroups: [monitoring.coreos.com]
-  resources: [prometheusrules, podmonitors]
+  resources: [prometheusrules]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors]
+  verbs: [get, list, watch, create, patch]
 {{- end }}
 # events: ours are written; those of Jobs and pods are read to say why one does not start
 - apiGroups: [""]

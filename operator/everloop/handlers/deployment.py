@@ -18,6 +18,7 @@ from everloop.handlers.kind import Kind, Object, Ref, View
 from everloop.handlers.outside import Outside
 from everloop.handlers.resources import (
     APPS_DEPLOYMENTS,
+    BUDGETS,
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,
     DEPLOYMENTS,
@@ -74,6 +75,7 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
         requested=read_requested(view.get("ConfigMap", namespace, router_name(name)), item),
         evidence=evidence,
         scraped=scraped,
+        budgets=tuple(view.children(BUDGETS.kind, item)),
         policies=tuple(view.children(NETWORK_POLICIES.kind, item)),
         conditions=tuple((item.get("status") or {}).get("conditions") or ()),
     )
@@ -172,6 +174,7 @@ KIND = Kind(
         CONTROLLER_REVISIONS,
         POD_MONITORS,
         NETWORK_POLICIES,
+        BUDGETS,
     ),
     references=references,
     observe=observe,

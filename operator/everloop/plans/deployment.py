@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from everloop import contract
 from everloop.api.conditions import timestamp
+from everloop.manifests.budget import build_server_budget
 from everloop.manifests.network import build_router_policy, build_server_policy
 from everloop.manifests.router import (
     build_client_service,
@@ -58,16 +59,17 @@ def plan(observed: Observed, now: datetime) -> Plan:
     config = build_router_config(observed.deployment, endpoints, weights)
     status, events, counters = status_and_events(observed, decision, traffic, now)
     records = [build_record(observed.deployment, decision.record)] if decision.record else []
+    servers = _servers(observed, decision, retirement)
     return Plan(
         children=(
             *records,  # what was decided is written before it is acted upon
             *_policies(observed),
-            *_servers(observed, decision, retirement),
+            *servers,
             Child(config),
             *_router(observed, config),
         ),
         patches=_syncs(observed, decision, weights, config, now),
-        deletions=_deletions(observed, retirement),
+        deletions=(*_deletions(observed, retirement), *_budgets(observed, servers)),
         status=status,
         events=events,
         counters=counters,
@@ -143,7 +145,19 @@ def _servers(observed: Observed, decision: Decision, retirement: Retirement) -> 
             marks = {contract.ANNOTATION_RETIRED: timestamp(retirement.retired[name])}
         server = build_server(observed.deployment, served, observed.settings, marks)
         children += [Child(server), Child(build_server_service(observed.deployment, served))]
+        budget = build_server_budget(observed.deployment, served)
+        children += [Child(budget)] if budget else []
     return children
+
+
+def _budgets(observed: Observed, servers: list[Child]) -> list[Deletion]:
+    """Budgets of servers that are gone, or down to one replica."""
+    kept = {
+        child.manifest["metadata"]["name"]
+        for child in servers
+        if child.manifest["kind"] == "PodDisruptionBudget"
+    }
+    return [Deletion.of(item) for item in observed.budgets if item["metadata"]["name"] not in kept]
 
 
 def _router(observed: Observed, config: Manifest) -> list[Child]:

@@ -59,6 +59,7 @@ class Observed:
     conditions: tuple[Mapping[str, Any], ...] = ()  # as they are
 
     policies: tuple[Mapping[str, Any], ...] = ()  # its NetworkPolicies
+    budgets: tuple[Mapping[str, Any], ...] = ()  # its PodDisruptionBudgets
 
     def served(self, version: str) -> Served | None:
         """What is needed to serve a version: from the registry, else from the history."""

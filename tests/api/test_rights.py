@@ -1,0 +1,180 @@
+"""Least privilege: what the chart grants is what is used, for each profile of its values.
+
+Every operator of the tier has the chart's rights and no others. The last test of this file runs as
+the last of the tier, and holds the audit log against `support/rights-used.yaml`; the end-to-end
+tier does the same with the dev cluster's (tests/e2e/test_rights.py).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chart import of_kind, rendered
+from crds import all_crds
+from devcluster.control_plane_only import ControlPlane
+from kube import Json, Kube, ref
+from operator_process import EVERLOOP, OperatorProcess, eventually
+from rights import ACCOUNT, RARE, Right, account, bound, granted, judge, may, recorded, usage, whole
+from samples import make_deployment, make_model_version, make_monitor, make_training_run
+
+MONITORING = "monitoring.coreos.com"
+PROFILES: dict[str, tuple[str, ...]] = {
+    "cluster-wide": (),
+    "namespaced": ("--set", "watchNamespaces={team-a,team-b}"),
+    "without-prometheus-operator": ("--set", "prometheus.operator=false"),
+    "everything-set": (
+        *("--set", "webhook.existingSecret=hook", "--set", "prometheus.url=http://prometheus:9090"),
+        *("--set", "replicas=1", "--set", "clock.speedup=60", "--set", "caBundle.configMap=ca"),
+    ),
+}
+
+
+def needed(profile: str) -> set[Right]:
+    """Of what was ever used, what this profile uses."""
+    used = recorded().keys() | RARE.keys()
+    if profile == "without-prometheus-operator":
+        used = {right for right in used if right.group != MONITORING}
+    return used
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_chart_grants_exactly_what_is_used(profile: str) -> None:
+    found = granted(bound(rendered(*PROFILES[profile])))
+    assert sorted(map(str, found - needed(profile))) == [], "granted, and never used"
+    assert sorted(map(str, needed(profile) - found)) == [], "used, and not granted"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_rule_is_a_wildcard_and_secrets_are_by_name(profile: str) -> None:
+    """POST needs no name, since an object that is made has none to compare."""
+    for role in of_kind(rendered(*PROFILES[profile]), "Role", "ClusterRole"):
+        for rule in role["rules"]:
+            assert "*" not in rule["resources"] + rule["verbs"] + rule["apiGroups"]
+            if "secrets" in rule["resources"]:
+                assert role["metadata"]["name"] == "everloop-self"
+                named = rule.get("resourceNames") == ["everloop-report-ca"]
+                assert (named and rule["verbs"] == ["get", "patch"]) or rule["verbs"] == ["create"]
+
+
+def test_a_namespaced_install_has_nothing_cluster_wide() -> None:
+    objects = rendered(*PROFILES["namespaced"], "--set", "crds.enabled=false")
+    assert {item["kind"] for item in objects} & {"ClusterRole", "ClusterRoleBinding"} == set()
+    for item in objects:
+        assert item["metadata"].get("namespace"), f"{item['kind']} has no namespace"
+    places = {
+        item["metadata"]["namespace"]
+        for item in of_kind(objects, "RoleBinding")
+        if item["metadata"]["name"] == "everloop"
+    }
+    assert places == {"team-a", "team-b"}
+
+
+@pytest.fixture
+def team(kube: Kube, namespace: str) -> str:
+    """A namespace that is reconciled and is not the operator's."""
+    return kube.namespace(f"{namespace[:34]}-team")
+
+
+def operator(
+    kube: Kube, folder: Path, namespace: str, values: tuple[str, ...], **settings: Any
+) -> OperatorProcess:
+    """An operator with the rights of a profile."""
+    kubeconfig = account(kube, folder, namespace, values=values)
+    fields = {"namespace": namespace, "watch_namespaces": namespace} | settings
+    return OperatorProcess(kubeconfig, folder / "operator.log", command=EVERLOOP, **fields)
+
+
+def work(kube: Kube, namespace: str) -> None:
+    """A run, a Deployment that serves and its Monitor: each has what it makes."""
+    version = make_model_version("flights", 1, namespace)
+    run = make_training_run("run", namespace)
+    deployment = make_deployment("flights", namespace, modelName="flights")
+    monitor = make_monitor("watch", namespace, "flights", absence={"for": "1m"})
+    for item in (version, run, deployment, monitor):
+        kube.create(item)
+    eventually(lambda: kube.get(ref("batch/v1", "Job", namespace, "run-1")), 20, "no Job")
+    for name in ("flights-v1", "flights-router"):
+        server = ref("apps/v1", "Deployment", namespace, name)
+        eventually(lambda server=server: kube.get(server), 20, f"no {name}")
+    eventually(lambda: _settled(kube, monitor), 20, "the Monitor has no status")
+
+
+def _settled(kube: Kube, item: Json) -> bool:
+    return ((kube.get(item) or {}).get("status") or {}).get("observedGeneration") == 1
+
+
+def test_a_namespaced_operator_works_with_roles_alone(
+    kube: Kube, plane: ControlPlane, namespace: str, team: str, tmp_path: Path
+) -> None:
+    values = ("--set", f"watchNamespaces={{{team}}}")
+    with operator(kube, tmp_path, namespace, values, watch_namespaces=team) as running:
+        running.wait_leading()
+        work(kube, team)
+        running.wait_idle()
+    assert plane.audit_log is not None
+    assert usage([plane.audit_log], namespace=namespace).refused == frozenset()
+    who = f"{namespace}:{ACCOUNT}"
+    jobs = Right("batch", "jobs", "list")
+    assert may(kube, who, jobs, team)
+    assert not may(kube, who, jobs)
+    assert not may(kube, who, jobs, namespace)
+    assert not may(kube, who, jobs, "default")
+
+
+def test_without_rights_to_the_prometheus_operator(
+    kube: Kube, plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    """Its CRDs are there, and are left alone: rules are a ConfigMap."""
+    values = ("--set", "prometheus.operator=false", "--set", f"watchNamespaces={{{namespace}}}")
+    with operator(kube, tmp_path, namespace, values, prometheus_operator="false") as running:
+        running.wait_leading()
+        work(kube, namespace)
+        running.wait_idle()
+    assert plane.audit_log is not None
+    seen = usage([plane.audit_log], namespace=namespace)
+    assert seen.refused == frozenset()
+    assert not [right for right in seen.used if right.group == MONITORING]
+
+
+def test_where_to_name_an_owner_is_a_right(tmp_path: Path) -> None:
+    """As on OpenShift: this is what the rights to finalizers are for."""
+    log = tmp_path / "audit.log"
+    plugin = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement"
+    plane = ControlPlane(f"owners-{os.getpid()}", audit_log=log, flags=[plugin])
+    plane.start()
+    try:
+        kube = Kube(plane.kubeconfig)
+        kube.install(all_crds())
+        namespace = kube.namespace("owners")
+        with operator(kube, tmp_path, namespace, ()) as running:
+            running.wait_leading()
+            work(kube, namespace)
+            running.wait_idle()
+        assert usage([log]).refused == frozenset()
+    finally:
+        plane.stop()
+
+
+@pytest.mark.parametrize("verb", ["get", "list", "watch", "delete"])
+def test_secrets_of_users_are_out_of_reach(
+    kube: Kube, namespace: str, tmp_path: Path, verb: str
+) -> None:
+    account(kube, tmp_path, namespace)
+    who = f"{namespace}:{ACCOUNT}"
+    secrets = Right("", "secrets", verb)
+    assert not may(kube, who, secrets, namespace, "store-credentials")
+    assert not may(kube, who, secrets, "default")
+    assert not may(kube, who, secrets)
+
+
+def test_what_the_tier_used_is_what_was_recorded(
+    plane: ControlPlane, request: pytest.FixtureRequest
+) -> None:
+    """Runs last (see conftest.py)."""
+    assert plane.audit_log is not None
+    update = bool(os.environ.get("UPDATE_RIGHTS"))
+    complete = whole(request.session, Path(__file__).parent)
+    judge("api", usage([plane.audit_log]), update=update, complete=complete)
