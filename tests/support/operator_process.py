@@ -57,7 +57,7 @@ class OperatorProcess:
         self.identity = identity
         self._command = command
         ports = _free_ports(3)
-        self.metrics_port = ports[0]
+        self.metrics_port, self.report_port, self.webhook_port = ports
         values = {
             "namespace": "default",
             "pod_uid": identity,
@@ -120,6 +120,13 @@ class OperatorProcess:
         """SIGCONT after `pause`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def resident_bytes(self) -> int:
+        """Memory of the process."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
 
     def exit_code(self) -> int | None:
         """None while it runs."""

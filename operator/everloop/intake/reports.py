@@ -12,6 +12,7 @@ import json
 import logging
 import ssl
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 LARGEST_REPORT = 1_000_000  # bytes; a ConfigMap holds 1 MiB, and the images' digests need some
 CA_CHECK_SECONDS = 3600.0
+SAMPLE_SECONDS = 1.0  # between two lines about refused reports
 
 
 class RefusedError(Exception):
@@ -175,9 +177,10 @@ def application(api: EngineApi, client: Client) -> web.Application:
     async def post(request: web.Request) -> web.Response:
         namespace, run = request.match_info["namespace"], request.match_info["run"]
         try:
-            text = await _read(request, api)
+            _leading(api)
             caller = await verifier.verify(_bearer(request))
             sender = await _sender(client, caller, namespace, run)
+            text = await _read(request)  # of strangers nothing is read
             report = _parse(text, sender)
             await _keep(api.kube, sender, report, text)
         except UnauthorizedError as error:
@@ -198,16 +201,39 @@ def application(api: EngineApi, client: Client) -> web.Application:
     return server
 
 
+class Sampled(logging.Filter):
+    """At most a line a second, however many reports are refused; the metric counts them all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = -SAMPLE_SECONDS
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (protocol)
+        """Whether this line is written."""
+        now = time.monotonic()
+        if now - self._last < SAMPLE_SECONDS:
+            return False
+        self._last = now
+        return True
+
+
+refusals = logging.getLogger(f"{__name__}.refused")
+refusals.addFilter(Sampled())
+
+
 def _answer(api: EngineApi, status: int, namespace: str, run: str, message: str) -> web.Response:
     api.metrics.increase("reports_refused")
-    log.warning("reports: %s/%s: %d %s", namespace, run, status, message)
+    refusals.warning("reports: %s/%s: %d %s", namespace, run, status, message)
     headers = {"Retry-After": "2"} if status == 503 else {}
     return web.json_response({"error": message}, status=status, headers=headers)
 
 
-async def _read(request: web.Request, api: EngineApi) -> bytes:
+def _leading(api: EngineApi) -> None:
     if not api.is_leader():
         raise RefusedError(503, "this replica is on standby; try again")
+
+
+async def _read(request: web.Request) -> bytes:
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge as error:
