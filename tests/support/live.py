@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from kube import Json, Kube
 from operator_process import eventually
-from samples import make_deployment, make_model_version
-
-from everloop.api.deployment import Deployment
-from everloop.api.modelversion import ModelVersion
-from everloop.manifests.server import Served
-from everloop.plans.history import Record, build_record
+from samples import make_deployment, make_model_version, make_promotion
 
 
 def children(kube: Kube, parent: Json, api_version: str, plural: str) -> list[Json]:
@@ -43,15 +38,7 @@ def serving(kube: Kube, model: str, namespace: str) -> Json:
     deployment = make_deployment(model, namespace, modelName=model)
     version = make_model_version(model, 1, namespace)
     kube.create(version)
-    promotion = Record(
-        "Promotion",
-        1,
-        Served.of(ModelVersion.model_validate(version)),
-        "FirstVersion",
-        "made by a test",
-        "2026-01-01T00:00:00Z",
-    )
-    kube.create(build_record(Deployment.model_validate(deployment), promotion).manifest)
+    kube.create(make_promotion(deployment, version))
     kube.create(deployment)
     eventually(lambda: len(children(kube, deployment, "apps/v1", "deployments")) >= 2, 10)
     return deployment

@@ -147,13 +147,13 @@ def recorded() -> dict[Right, list[str]]:
 
 def record(tier: str, used: Iterable[Right], *, complete: bool) -> None:
     """Write down what a run of this tier used; a complete run takes the place of those before."""
-    used = {right for right in used if right not in RARE}
     found = {
         right: {name for name in tiers if name != tier or not complete}
         for right, tiers in recorded().items()
     }
     for right in used:
         found.setdefault(right, set()).add(tier)
+    found = {right: tiers for right, tiers in found.items() if right not in RARE}
     tree: dict[str, Any] = {}
     for right, tiers in sorted(found.items()):
         if tiers:
