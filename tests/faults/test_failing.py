@@ -41,13 +41,13 @@ async def failing(
 @pytest.mark.timeout(1200)
 async def test_some_requests_fail(ground: Ground, baseline: Baseline) -> None:
     """A quarter of all requests, from early and from the middle on, in every scenario."""
-    trials = []
-    for scenario in SCENARIOS:
+
+    async def in_scenario(scenario: Scenario) -> None:
         wanted = await baseline(scenario)
-        trials += [
-            failing(ground, scenario, wanted, 0.25, number) for number in (2, wanted.writes // 2)
-        ]
-    await many(trials)
+        numbers = (2, wanted.writes // 2)
+        await many(failing(ground, scenario, wanted, 0.25, number) for number in numbers)
+
+    await many(in_scenario(scenario) for scenario in SCENARIOS)
 
 
 @pytest.mark.timeout(600)

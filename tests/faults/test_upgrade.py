@@ -67,17 +67,13 @@ async def upgraded(
 @pytest.mark.timeout(1200)
 async def test_same_end(ground: Ground, baseline: Baseline, previous: Zygote) -> None:
     """At several moments of every scenario."""
-    trials = []
-    for scenario in SCENARIOS:
+
+    async def in_scenario(scenario: Scenario) -> None:
         wanted = await baseline(scenario)
-        trials += [
-            upgraded(
-                ground,
-                scenario,
-                wanted,
-                previous,
-                (max(wanted.writes * step // STEPS, 1), MOMENTS[step % len(MOMENTS)]),
-            )
+        moments = [
+            (max(wanted.writes * step // STEPS, 1), MOMENTS[step % len(MOMENTS)])
             for step in range(STEPS)
         ]
-    await many(trials)
+        await many(upgraded(ground, scenario, wanted, previous, moment) for moment in moments)
+
+    await many(in_scenario(scenario) for scenario in SCENARIOS)

@@ -50,10 +50,11 @@ async def seen(ground: Ground, scenario: Scenario, wanted: End, view: View, numb
 @pytest.mark.timeout(1200)
 async def test_same_end(ground: Ground, baseline: Baseline, view: View) -> None:
     """Begun early, in the middle and late, in every scenario."""
-    trials = []
-    for scenario in SCENARIOS:
+
+    async def in_scenario(scenario: Scenario) -> None:
         wanted = await baseline(scenario)
         parts = (1,) if view in (delayed, deletions_lost) else (1, 2, 3)
         numbers = [max(wanted.writes * part // 4, 1) for part in parts]
-        trials += [seen(ground, scenario, wanted, view, number) for number in numbers]
-    await many(trials)
+        await many(seen(ground, scenario, wanted, view, number) for number in numbers)
+
+    await many(in_scenario(scenario) for scenario in SCENARIOS)

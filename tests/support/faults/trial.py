@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from faults import normalise
 from faults.proxy import Call, Disturbance
 from faults.scenarios import Scenario
 from faults.world import LOOK_SECONDS, Ground, World
 
+T = TypeVar("T")
 DEADLINE_SECONDS = 150.0
 QUIET_SECONDS = 1.5  # at rest: nothing is written for so long
 PATIENCE_SECONDS = 30.0  # longer than anything that a plan waits for
@@ -187,11 +188,11 @@ class Baselines:
         return first
 
 
-async def many(trials: Sequence[Coroutine[None, None, End]]) -> list[End]:
+async def many(trials: Iterable[Coroutine[None, None, T]]) -> list[T]:
     """Run trials side by side; AssertionError with what all that failed say."""
     ends = await asyncio.gather(*trials, return_exceptions=True)
     failures = [str(end) for end in ends if isinstance(end, AssertionError)]
-    count = f"{len(failures)} of {len(trials)} trials failed"
+    count = f"{len(failures)} of {len(ends)} failed"
     assert not failures, f"{count}:\n" + "\n\n".join(failures[:ENOUGH])
     for end in ends:
         if isinstance(end, BaseException):
