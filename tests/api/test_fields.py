@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from field_exceptions import EXCEPTIONS, reason
+from field_objects import make
 from field_schema import Property, spec_schemas, written
-from field_seeds import make
 from field_tries import DryRun, Fields, Stages
 from field_worlds import (
     experiment_and_back,

@@ -48,6 +48,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "card": FOR_PEOPLE,
     },
     "Deployment": {
+        "rollout.steps[].analysis": "it has no settings of its own; rollout.analysis has them",
         "rollout.analysis.metrics[].name": ONE_VALUE,
         "rollout.analysis.metrics[].versus": ONE_VALUE,
     },

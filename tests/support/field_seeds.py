@@ -6,11 +6,7 @@ Values differ from the defaults, so that taking a property away is a change, too
 
 from __future__ import annotations
 
-from typing import Any
-
 from field_schema import Json
-
-from everloop import contract
 
 NAME = "flights"
 DIGEST = "sha256:" + "a" * 64
@@ -243,16 +239,7 @@ SEEDS: dict[str, dict[str, Json]] = {
                 "newData": {"minRows": 50, "since": "AlertStart"},
                 "overrides": {
                     "parameters": {"max_iter": "50"},
-                    "gates": [
-                        {"metric": "auc", "min": "0.60", "max": "0.95"},
-                        {
-                            "metric": "auc",
-                            "versus": "Champion",
-                            "deployment": NAME,
-                            "maxRegression": "0.05",
-                            "direction": "Minimize",
-                        },
-                    ],
+                    "gates": RUN["gates"],
                     "activeDeadlineSeconds": 7200,
                 },
             },
@@ -260,64 +247,3 @@ SEEDS: dict[str, dict[str, Json]] = {
         }
     },
 }
-# Properties that are tried in another than the first seed that has them, since there it may change.
-IN_SEED = {
-    ("Experiment", "algorithm.name"): "many trials",
-    ("TrainingRun", "steps[].role"): "small",
-    ("Experiment", "template.steps[].role"): "small template",
-    ("ModelVersion", "provenance.runSpec.steps[].role"): "small run",
-}
-# Values in the middle that the schema alone does not tell.
-OTHERS: dict[tuple[str, str], list[Any]] = {
-    ("Deployment", "versions"): [
-        [
-            {"modelVersion": "flights-v1", "weight": 50},
-            {"modelVersion": "flights-v2", "weight": 30},
-            {"modelVersion": "flights-v3", "weight": 20},
-        ]
-    ],
-    ("Monitor", "retrain.signals[]"): ["OutputDrift", "Absent"],
-    ("Monitor", "errors.rate"): ["0.07"],
-    ("Deployment", "rollout.analysis.metrics[].max"): ["0.02"],
-    ("Deployment", "rollout.analysis.metrics[].maxRegression"): ["0.2"],
-}
-
-
-def make(kind: str, spec: Json, namespace: str) -> Json:
-    """An object whose parts agree: names with names, weights with weights."""
-    name = NAME
-    if kind == "ModelVersion":
-        name = f"{spec.get('modelName')}-v{spec.get('version')}"
-    elif kind == "Experiment" and isinstance(spec.get("template"), dict):
-        spec = _one_model(spec)
-    elif kind == "Deployment" and isinstance(spec.get("versions"), list):
-        spec = _all_weights(spec)
-    return {
-        "apiVersion": contract.API_VERSION,
-        "kind": kind,
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": spec,
-    }
-
-
-def _one_model(spec: Json) -> Json:
-    """An Experiment and its template: who differs from the seed is followed."""
-    template = spec["template"]
-    names = [spec.get("modelName"), template.get("modelName")]
-    changed = next((name for name in names if name != NAME), NAME)
-    if not (isinstance(changed, str) and all(isinstance(name, str) for name in names)):
-        return spec
-    return {**spec, "modelName": changed, "template": {**template, "modelName": changed}}
-
-
-def _all_weights(spec: Json) -> Json:
-    """Of two versions, the second gets what the first leaves."""
-    versions = spec["versions"]
-    if len(versions) != 2 or not all(
-        isinstance(item, dict) and isinstance(item.get("weight"), int) for item in versions
-    ):
-        return spec
-    first, second = versions
-    if not 0 <= first["weight"] <= 100:
-        return spec
-    return {**spec, "versions": [first, {**second, "weight": 100 - first["weight"]}]}

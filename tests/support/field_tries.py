@@ -16,6 +16,7 @@ from typing import Any
 
 import field_values
 from field_exceptions import reason
+from field_objects import IN_SEED, OTHERS, make
 from field_schema import (
     Json,
     Place,
@@ -27,7 +28,7 @@ from field_schema import (
     without,
     written,
 )
-from field_seeds import IN_SEED, OTHERS, SEEDS, make
+from field_seeds import SEEDS
 from kube import Kube, collection
 
 Stages = Callable[[Json], Iterator[str]]
@@ -193,7 +194,7 @@ def differs(before: list[str], after: Iterator[str]) -> bool:
 def _is_container(item: Property) -> bool:
     """An object of named properties, or a list of them: tried by what is in it."""
     inner = item.schema.get("items", item.schema)
-    return "properties" in inner
+    return bool(inner.get("properties"))
 
 
 def _short(spec: Json, place: Place) -> str:
