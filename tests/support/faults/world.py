@@ -21,7 +21,7 @@ from faults.runner import Runner
 
 T = TypeVar("T")
 AT_ONCE = 14  # worlds, which mostly wait: for servers to drain, for analyses, for rest
-LOOK_SECONDS = 0.3  # how often stand-ins and scenarios look at the cluster
+LOOK_SECONDS = 0.4  # how often stand-ins and scenarios look at the cluster
 SETTINGS: dict[str, Any] = {
     "lease_seconds": 15,  # a restarted operator has the same identity, and goes on at once
     "clock_speedup": 3600,
@@ -176,7 +176,7 @@ class World:
     async def _stand_in(self) -> None:
         """Runners and routers look at the pods, for ever."""
         while True:
-            pods = await self.admin.list("pods", self.namespace, cached=True)
+            pods = await self.admin.list("pods", self.namespace)
             await self.routers.step(pods)
             try:
                 await self.runner.step(pods)
