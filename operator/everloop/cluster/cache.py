@@ -19,6 +19,15 @@ from everloop.cluster.trim import trim
 
 Object = Mapping[str, Any]
 TOMBSTONES = 50_000  # uids of deleted objects that are remembered
+# Labels by which kinds look for objects; the others are too many, or too common, to be worth it.
+INDEXED = frozenset(
+    {
+        contract.LABEL_MODEL,
+        contract.LABEL_MODEL_VERSION,
+        contract.LABEL_DEPLOYMENT,
+        contract.LABEL_MONITOR,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Cache:
     def __init__(self) -> None:
         self._store = Store()
         self._owned: dict[str, set[Place]] = defaultdict(set)  # by owner's uid
-        self._labelled: dict[tuple[str, str], set[Place]] = defaultdict(set)
+        self._labelled: dict[tuple[str, str, str], set[Place]] = defaultdict(set)
         self._gone: OrderedDict[str, None] = OrderedDict()
 
     # --- the View ---------------------------------------------------------------------------------
@@ -52,13 +61,14 @@ class Cache:
     ) -> Sequence[Object]:
         """Objects of a namespace, by name; with `labels`, those that bear all of them."""
         qualified = self._resolve(kind)
-        names: Iterable[str]
-        if labels:
-            found = set.intersection(*(self._labelled.get(pair, set()) for pair in labels.items()))
-            names = (item[2] for item in found if item[:2] == (qualified, namespace))
-        else:
-            names = self._store.names(qualified, namespace)
-        return self._objects((qualified, namespace, name) for name in sorted(names))
+        wanted = labels or {}
+        indexed = [pair for pair in wanted.items() if pair[0] in INDEXED]
+        names: Iterable[str] = self._store.names(qualified, namespace)
+        if indexed:
+            sets = (self._labelled.get((namespace, *pair), set()) for pair in indexed)
+            names = (place[2] for place in set.intersection(*sets) if place[0] == qualified)
+        found = self._objects((qualified, namespace, name) for name in sorted(names))
+        return [item for item in found if wanted.items() <= _labels(item).items()]
 
     def children(self, kind: str, owner: Object) -> Sequence[Object]:
         """Objects of a kind whose controller is `owner`, by name."""
@@ -146,15 +156,15 @@ class Cache:
         owner = objects.controller(item)
         if owner is not None:
             self._owned[owner["uid"]].add(place)
-        for pair in (objects.metadata(item).get("labels") or {}).items():
-            self._labelled[pair].add(place)
+        for label in INDEXED & _labels(item).keys():
+            self._labelled[place[1], label, _labels(item)[label]].add(place)
 
     def _unindex(self, place: Place, item: Object) -> None:
         owner = objects.controller(item)
         if owner is not None:
             _discard(self._owned, owner["uid"], place)
-        for pair in (objects.metadata(item).get("labels") or {}).items():
-            _discard(self._labelled, pair, place)
+        for label in INDEXED & _labels(item).keys():
+            _discard(self._labelled, (place[1], label, _labels(item)[label]), place)
 
 
 def _place(item: Object) -> Place:
@@ -164,6 +174,11 @@ def _place(item: Object) -> Place:
         sys.intern(str(meta.get("namespace") or "")),
         str(meta["name"]),
     )
+
+
+def _labels(item: Object) -> Mapping[str, str]:
+    found: Mapping[str, str] = objects.metadata(item).get("labels") or {}
+    return found
 
 
 def _discard(index: dict[Any, set[Any]], key: Any, place: Any) -> None:

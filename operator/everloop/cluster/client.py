@@ -19,7 +19,7 @@ MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
 TIMEOUT_SECONDS = 15.0  # of one request; shorter than any backoff is worth
-PAGE = 500  # objects in one answer of a list
+PAGE = 100  # objects in one answer of a list, which are in memory at once as JSON
 
 
 async def load_configuration() -> Configuration:

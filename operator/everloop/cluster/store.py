@@ -17,7 +17,7 @@ from everloop.cluster.trim import share
 
 Object = Mapping[str, Any]
 Place = tuple[str, str, str]  # Kind.group, namespace, name
-IN_USE = 2000  # objects that are kept unpacked
+IN_USE = 400  # objects that are kept unpacked, at some 20 kB each
 
 
 class _Entry:

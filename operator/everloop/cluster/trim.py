@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from everloop import contract
@@ -35,7 +33,7 @@ def trim(item: Object) -> Object:
     if _LAST_APPLIED in meta.get("annotations", ()):
         meta["annotations"] = _without(meta["annotations"], _LAST_APPLIED)
     ours = [
-        _entry(entry)
+        _entry(entry, item["kind"])
         for entry in found.get("managedFields") or ()
         if entry.get("manager") == contract.FIELD_MANAGER and not entry.get("subresource")
     ]
@@ -60,20 +58,10 @@ def share(value: Any) -> Any:
     return value
 
 
-def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    fields = json.dumps(entry.get("fieldsV1") or {}, separators=(",", ":"))
-    return {
-        "manager": contract.FIELD_MANAGER,
-        "operation": entry.get("operation", ""),
-        "fieldsV1": _shared_fields(fields),
-    }
-
-
-@lru_cache(maxsize=1024)
-def _shared_fields(text: str) -> dict[str, Any]:
-    """Objects that one builder made have equal fields: they share one copy."""
-    found: dict[str, Any] = share(json.loads(text))
-    return found
+def _entry(entry: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Who manages fields, and which; those of Jobs, by far the longest, are never compared."""
+    known = {"manager": contract.FIELD_MANAGER, "operation": entry.get("operation", "")}
+    return known if kind == "Job" else known | {"fieldsV1": entry.get("fieldsV1") or {}}
 
 
 def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ SELECTOR = f"{contract.MANAGED_BY}={contract.MANAGED_BY_VALUE}"
 # Of ours, and out of sight: a hand took the label by which they are watched.
 STRAYS = f"{contract.LABEL_COMPONENT},{contract.MANAGED_BY}!={contract.MANAGED_BY_VALUE}"
 RELIST_SECONDS = 300.0
+LISTS = 2  # under way at once, as each page is in memory whole
 SETTLE_SECONDS = 0.5  # one list for the many events with which a watch begins
 DEAD_SECONDS = 60.0  # an object that a list found and the watch has not told of since
 
@@ -72,15 +73,23 @@ class Watches:
         self._listed: set[str] = set()  # kinds that were listed once
         self._due: dict[str, asyncio.Event] = {name: asyncio.Event() for name in self._watched}
         self._missed: dict[str, tuple[int, float]] = {}  # kind → version, since when
+        self._slots = asyncio.Semaphore(LISTS)
         cache.serve(self._watched)
 
-    def register(self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings) -> None:
-        """Tell kopf what to watch."""
+    def register(
+        self,
+        registry: kopf.OperatorRegistry,
+        settings: kopf.OperatorSettings,
+        handled: Callable[[], None],
+    ) -> None:
+        """Tell kopf what to watch; `handled` hears of every event."""
         for item in self._watched.values():
             resource = item.resource
             selector = (resource.group, resource.version, resource.plural)
             self._metrics.ages.seen(item.qualified)
-            kopf.on.event(*selector, registry=registry, id=item.qualified)(self._handler(item))
+            kopf.on.event(*selector, registry=registry, id=item.qualified)(
+                self._handler(item, handled)
+            )
             if item.labelled:
                 settings.watching.label_selectors[selector] = SELECTOR
 
@@ -108,6 +117,13 @@ class Watches:
             for item in self._watched.values():
                 group.create_task(self._keep(item))
 
+    def begins(self, path: str) -> None:
+        """kopf begins a watch, perhaps anew, with a list: what went before, only ours can tell."""
+        for name, item in self._watched.items():
+            resource = item.resource
+            if path.endswith(f"/{resource.plural}") and f"/{resource.api_version}/" in path:
+                self._due[name].set()
+
     def expect_gaps(self) -> None:
         """The API server was away: watches may have missed something."""
         for due in self._due.values():
@@ -119,18 +135,19 @@ class Watches:
         return [kind for kind, (_, since) in self._missed.items() if now - since > DEAD_SECONDS]
 
     # --- inside -----------------------------------------------------------------------------------
-    def _handler(self, item: Watched) -> Callable[..., Awaitable[None]]:
+    def _handler(
+        self, item: Watched, handled: Callable[[], None]
+    ) -> Callable[..., Awaitable[None]]:
         name = item.qualified
 
         async def on_event(event: dict[str, Any], **_: Any) -> None:
             self._metrics.watch_events.labels(name).inc()
             self._metrics.ages.seen(name)
+            handled()
             live = dict(event["object"])
             missed = self._missed.get(name)
             if missed is not None and objects.version(live) >= missed[0]:
                 del self._missed[name]
-            if event["type"] is None:
-                self._begun(name, live)
             if event["type"] == "DELETED":
                 if not (_kept(live) and await self._lost(live)):
                     self._tell(self._cache.remove(live))
@@ -144,12 +161,6 @@ class Watches:
     def _known(self, name: str, live: Object) -> Object | None:
         meta = objects.metadata(live)
         return self._cache.get(name, str(meta.get("namespace") or ""), meta["name"])
-
-    def _begun(self, name: str, live: Object) -> None:
-        """A listed object: kopf has begun this watch (anew if we know more than the first list)."""
-        known = self._known(name, live)
-        if name in self._listed and known is not None:
-            self._due[name].set()
 
     async def _keep(self, item: Watched) -> None:
         due = self._due[item.qualified]
@@ -174,7 +185,8 @@ class Watches:
         resource = item.resource
         try:
             for namespace in self._namespaces or (None,):
-                await self._list_in(item, namespace)
+                async with self._slots:
+                    await self._list_in(item, namespace)
         except (errors.NotServed, errors.NotFound):
             logger.debug("%s is not served", resource.plural)
         self._listed.add(item.qualified)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from everloop import contract
@@ -20,14 +20,14 @@ from everloop.handlers.resources import (
 from everloop.manifests.network import RUNS
 from everloop.manifests.trainingrun import build_champion, config_name, report_name
 from everloop.manifests.trainingrun_job import job_name
+from everloop.plans.registration import registered_version
 from everloop.plans.trainingrun import Observed, is_over, plan
 from everloop.plans.trainingrun_attempt import Attempt, standing
 
 
 def references(run: Object) -> Iterable[Ref]:
-    """Versions of its model, and the Deployments whose champions its gates mean."""
+    """The Deployments whose champions its gates mean; its ModelVersion wakes it by a label."""
     namespace = run["metadata"]["namespace"]
-    yield Ref("ModelVersion", namespace, model=run["spec"]["modelName"])
     for name in _champion_deployments(run):
         yield Ref("Deployment", namespace, name=name)
     if not is_over(run):
@@ -43,7 +43,7 @@ async def observe(run: Object, view: View, outside: Any) -> Observed:
     champion, problem = None, ""
     if run_config is None:
         champion, problem = await _champion(run, view, outside)
-    labels = {contract.LABEL_COMPONENT: contract.COMPONENT_REPORT, contract.LABEL_MODEL: model}
+    registers = report is not None and not registered_version(report)
     return Observed(
         run=run,
         settings=outside.settings,
@@ -53,14 +53,18 @@ async def observe(run: Object, view: View, outside: Any) -> Observed:
         report=report,
         champion=champion,
         champion_problem=problem,
-        versions=[
-            item
-            for item in view.list("ModelVersion", namespace)
-            if item["spec"]["modelName"] == model
-        ],
+        versions=_versions_of(model, view.list("ModelVersion", namespace)) if registers else (),
         network_policy=view.get(NETWORK_POLICIES.kind, namespace, RUNS),
-        reports=view.list("ConfigMap", namespace, labels),
+        reports=view.list("ConfigMap", namespace, _reports_of(model)) if registers else (),
     )
+
+
+def _versions_of(model: str, found: Sequence[Object]) -> list[Object]:
+    return [item for item in found if item["spec"]["modelName"] == model]
+
+
+def _reports_of(model: str) -> dict[str, str]:
+    return {contract.LABEL_COMPONENT: contract.COMPONENT_REPORT, contract.LABEL_MODEL: model}
 
 
 async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tuple[Attempt, ...]:

@@ -59,6 +59,7 @@ def build_model_version(
         "labels": {
             contract.MANAGED_BY: contract.MANAGED_BY_VALUE,
             contract.LABEL_MODEL: typed.spec.model_name,
+            contract.LABEL_RUN: typed.metadata.name,
         },
     }
     if report.profile is None:

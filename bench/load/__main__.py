@@ -1,0 +1,132 @@
+"""`python -m bench.load [--runs 5000 --namespaces 100]`: what one operator carries.
+
+On fake nodes, with the stand-in for the runner: completes TrainingRuns, and as many bare Jobs with
+the same pods on the same cluster; then leaves them at rest, restarts the operator among them, and
+floods one namespace while another makes single runs. Ends with 1 when a claim does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT)]
+
+from devcluster.control_plane_only import ControlPlane  # noqa: E402
+from faults.plane import control_plane  # noqa: E402
+
+from bench.load import scenarios  # noqa: E402
+from bench.load.cluster import Admin  # noqa: E402
+from bench.load.process import Operator, empty_kopf  # noqa: E402
+from bench.load.runner import Runners  # noqa: E402
+
+REST_SECONDS = 60.0
+SYSTEM = "everloop-system"
+MIB = 1 << 20
+
+
+@dataclass
+class Claims:
+    """What is promised, each with what was measured."""
+
+    failed: int = 0
+
+    def check(self, text: str, holds: bool) -> None:
+        self.failed += not holds
+        print(f"{'  holds' if holds else '  FAILS'}: {text}", flush=True)
+
+
+async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) -> int:
+    """Everything, on one cluster; the number of claims that do not hold."""
+    claims, count = Claims(), options.runs
+    async with Admin(plane.kubeconfig).connected() as admin:
+        await scenarios.namespaces(admin, "kopf", 1)
+        await admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
+        empty = empty_kopf(plane.kubeconfig, "kopf-000", work)
+        operator = Operator(plane.kubeconfig, work / "operator.log", namespace=SYSTEM)
+        operator.start()
+        try:
+            operator.wait_leading()
+            host = f"everloop.{SYSTEM}.svc"
+            runners = Runners(admin, plane.state / "pki", operator.report_port, host)
+            reporting = asyncio.create_task(runners.watch())
+            where = await scenarios.namespaces(admin, "load", options.namespaces)
+            runs = await scenarios.complete_runs(admin, where, count)
+            print(f"{count} TrainingRuns: {runs.per_second:.1f}/s ({runs.seconds:.0f} s), "
+                  f"{operator.writes() / count:.2f} writes each")  # fmt: skip
+            template = await scenarios.bare_template(admin, where[0])
+            bare = await scenarios.namespaces(admin, "bare", options.namespaces)
+            jobs = await scenarios.complete_jobs(admin, bare, count, template)
+            ratio = runs.per_second / jobs.per_second
+            claims.check(f"{ratio:.2f} times the rate of {jobs.per_second:.1f} bare Jobs/s, "
+                         "at least 0.5 wanted", ratio >= 0.5)  # fmt: skip
+            await rest(operator, empty, claims)
+            restart(operator, claims)
+            alone, beside = await scenarios.fairness(
+                admin, *(await scenarios.namespaces(admin, "fair", 2)), options.flood
+            )
+            claims.check(f"from a run to its Job at most {beside:.2f} s beside a flood of "
+                         f"{options.flood}, {alone:.2f} s alone: at most 2 s more wanted",
+                         beside - alone <= 2)  # fmt: skip
+            reporting.cancel()
+        finally:
+            operator.stop()
+    return claims.failed
+
+
+async def rest(operator: Operator, empty: int, claims: Claims) -> None:
+    """Memory, processor and writes with nothing to do."""
+    while True:
+        writes = operator.writes()
+        await asyncio.sleep(5)
+        if operator.writes() == writes:
+            break
+    before = operator.usage()
+    await asyncio.sleep(REST_SECONDS)
+    after = operator.usage()
+    core = (after.processor_seconds - before.processor_seconds) / (after.at - before.at)
+    more = (after.resident_bytes - empty) / MIB
+    claims.check(f"at rest {after.resident_bytes / MIB:.0f} MiB, {more:.0f} MiB above an empty "
+                 f"kopf ({empty / MIB:.0f} MiB), at most 100 wanted", more <= 100)  # fmt: skip
+    claims.check(f"at rest {100 * core:.2f} % of a core, less than 1 wanted", core < 0.01)
+    claims.check(f"at rest {operator.writes() - writes:.0f} writes, none wanted",
+                 operator.writes() == writes)  # fmt: skip
+
+
+def restart(operator: Operator, claims: Claims) -> None:
+    """A start with everything there."""
+    operator.stop()
+    operator.start()
+    started = time.monotonic()
+    while operator.get("/readyz")[0] != 200:
+        time.sleep(0.1)
+    ready = time.monotonic() - started
+    operator.wait_leading()
+    operator.wait_idle(300)
+    idle = time.monotonic() - started
+    claims.check(f"ready {ready:.1f} s after a start (nothing left to do after {idle:.1f} s), "
+                 f"at most 15 s wanted", ready <= 15)  # fmt: skip
+    claims.check(f"{operator.writes():.0f} writes after a start, none wanted",
+                 operator.writes() == 0)  # fmt: skip
+    print(f"  after a start: {operator.usage().resident_bytes / MIB:.0f} MiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
+    parser.add_argument("--runs", type=int, default=5000)
+    parser.add_argument("--namespaces", type=int, default=100)
+    parser.add_argument("--flood", type=int, default=2000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, control_plane() as plane:
+        failed = asyncio.run(bench(plane, options, Path(folder)))
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The operator under load as a process, and what it costs: memory, processor time, API writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from operator_process import EVERLOOP, OperatorProcess
+
+EMPTY_KOPF = """
+import kopf
+
+@kopf.on.event("everloop.dev", "v1alpha1", "trainingruns")
+def seen(**_):
+    pass
+"""
+WRITES = re.compile(
+    r'^everloop_operator_api_requests_total\{.*?verb="(create|patch|apply|delete)".*\} (\S+)'
+)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process had used at a moment."""
+
+    at: float  # seconds, of a monotonic clock
+    processor_seconds: float
+    resident_bytes: int
+
+
+def usage(pid: int) -> Usage:
+    """Of one process, by /proc."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return Usage(
+        time.monotonic(),
+        ticks / os.sysconf("SC_CLK_TCK"),
+        pages * os.sysconf("SC_PAGE_SIZE"),
+    )
+
+
+class Operator(OperatorProcess):
+    """Ours, for all namespaces, with what a pod in production has set."""
+
+    def __init__(self, kubeconfig: Path, log: Path, **settings: Any) -> None:
+        super().__init__(kubeconfig, log, command=EVERLOOP, **settings)
+        # What the image sets: one thread for linear algebra that nobody does.
+        self._environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def usage(self) -> Usage:
+        return usage(self.pid)
+
+    def writes(self) -> float:
+        """Requests that change something, but the Lease's, since its start."""
+        found = (WRITES.match(line) for line in self.get("/metrics")[1].splitlines())
+        return sum(
+            float(match[2]) for match in found if match is not None and "leases" not in match[0]
+        )
+
+
+def empty_kopf(kubeconfig: Path, namespace: str, folder: Path) -> int:
+    """Resident bytes of `kopf run` with one handler and no objects, once it has settled."""
+    module = folder / "empty_kopf.py"
+    module.write_text(EMPTY_KOPF)
+    command = [sys.executable, "-m", "kopf", "run", "--standalone", "--quiet", "-n", namespace]
+    with (folder / "empty_kopf.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, str(module)],
+            env=os.environ | {"KUBECONFIG": str(kubeconfig)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        before = -1
+        while (now := usage(process.pid).resident_bytes) != before:
+            before = now
+            time.sleep(3)
+        return now
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,0 +1,110 @@
+"""The stand-in for thousands of training runners: when a pod runs, it reports, and then ends.
+
+As the real one does, each report comes over a TLS connection of its own with the pod's token. The
+tokens are signed here with the cluster's key, which spares the API server what a kubelet would ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jwt
+from cryptography.hazmat.primitives import serialization
+from faults.runner import ENDED, make_report
+
+from bench.load.cluster import PARALLEL, Admin, Json
+from everloop import contract
+from everloop.manifests.trainingrun import config_name
+
+RETRY_SECONDS = 1.0
+PODS = f"/api/v1/pods?labelSelector={contract.LABEL_RUN}"
+
+
+class Runners:
+    """Serves every namespace. Run `watch` as a task."""
+
+    def __init__(self, admin: Admin, pki: Path, report_port: int, host: str) -> None:
+        self._admin = admin
+        key = (pki / "sa.key").read_bytes()
+        self._key: Any = serialization.load_pem_private_key(key, None)
+        self._url = f"https://127.0.0.1:{report_port}"
+        self._host = host
+        self._kid = ""
+        self._tls: ssl.SSLContext | None = None
+        self._slots = asyncio.Semaphore(PARALLEL)
+        self._seen: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def watch(self) -> None:
+        """Report for every pod of a TrainingRun once it runs, for ever."""
+        keys = await self._admin.call("GET", "/openid/v1/jwks")
+        self._kid = keys["keys"][0]["kid"]
+        async for event in self._admin.watch(PODS):
+            pod = event["object"]
+            uid = pod["metadata"]["uid"]
+            running = (pod.get("status") or {}).get("phase") == "Running"
+            if event["type"] != "DELETED" and running and uid not in self._seen:
+                self._seen.add(uid)
+                task = asyncio.create_task(self._finish(pod))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    # --- inside -----------------------------------------------------------------------------------
+    async def _finish(self, pod: Json) -> None:
+        meta = pod["metadata"]
+        namespace, name = meta["namespace"], meta["labels"][contract.LABEL_RUN]
+        async with self._slots:
+            runs = f"/apis/{contract.API_VERSION}/namespaces/{namespace}/trainingruns/{name}"
+            run = await self._admin.call("GET", runs)
+            if self._tls is None:
+                path = f"/api/v1/namespaces/{namespace}/configmaps/{config_name(name)}"
+                config = await self._admin.call("GET", path)
+                self._tls = ssl.create_default_context(cadata=config["data"][contract.CA_NAME])
+            body = json.dumps(make_report(run, pod)).encode()
+            path = contract.REPORT_PATH.format(namespace=namespace, run=name)
+            while not await self._send(path, body, self._token(pod)):  # noqa: ASYNC110 (so does the real one)
+                await asyncio.sleep(RETRY_SECONDS)
+            patch = {"metadata": {"annotations": {ENDED: "200"}}}
+            pods = f"/api/v1/namespaces/{namespace}/pods/{meta['name']}"
+            await self._admin.call("PATCH", pods, patch, "merge-patch+json")
+
+    async def _send(self, path: str, body: bytes, token: str) -> bool:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(
+                    self._url + path,
+                    data=body,
+                    headers=headers,
+                    ssl=self._tls or True,
+                    server_hostname=self._host,
+                ) as answer,
+            ):
+                return answer.status == 200
+        except (aiohttp.ClientError, OSError):
+            return False
+
+    def _token(self, pod: Json) -> str:
+        meta, now = pod["metadata"], int(time.time())
+        account = pod["spec"].get("serviceAccountName") or "default"
+        claims: dict[str, Any] = {
+            "iss": "https://kubernetes.default.svc",
+            "aud": [contract.REPORT_AUDIENCE],
+            "sub": f"system:serviceaccount:{meta['namespace']}:{account}",
+            "iat": now,
+            "nbf": now,
+            "exp": now + 3600,
+            "kubernetes.io": {
+                "namespace": meta["namespace"],
+                "pod": {"name": meta["name"], "uid": meta["uid"]},
+                "serviceaccount": {"name": account, "uid": "-"},
+            },
+        }
+        return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._kid})

@@ -1,0 +1,173 @@
+"""The loads: each takes a running cluster and operator, and gives figures."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from faults.runner import ENDED
+from samples import make_training_run
+
+from bench.load.cluster import Admin, Json, each
+from everloop import contract
+
+RUNS = f"/apis/{contract.API_VERSION}"
+MODELS = 5  # in one namespace
+FAIRNESS_PROBES = 20  # runs of the namespace that is not the flood's
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many objects in so many seconds, from the first creation to the last completion."""
+
+    count: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.count / self.seconds
+
+
+class Counter:
+    """Follows a collection until enough of its objects are done. Run `watch` as a task."""
+
+    def __init__(self, admin: Admin, path: str, condition: str) -> None:
+        self._admin = admin
+        self._path = path
+        self._condition = condition
+        self.done: dict[str, float] = {}  # uid → when
+        self._changed = asyncio.Event()
+
+    async def watch(self) -> None:
+        async for event in self._admin.watch(self._path):
+            item = event["object"]
+            uid = item["metadata"]["uid"]
+            conditions = (item.get("status") or {}).get("conditions") or []
+            if uid not in self.done and any(
+                one["type"] == self._condition and one["status"] == "True" for one in conditions
+            ):
+                self.done[uid] = time.monotonic()
+                self._changed.set()
+
+    async def reach(self, count: int) -> None:
+        while len(self.done) < count:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+async def namespaces(admin: Admin, prefix: str, count: int) -> list[str]:
+    """New namespaces that can be used."""
+    names = [f"{prefix}-{number:03}" for number in range(count)]
+
+    async def make(name: str) -> None:
+        await admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        while True:
+            try:
+                await admin.call("GET", account)
+            except RuntimeError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+    await each(names, make)
+    return names
+
+
+async def complete_runs(admin: Admin, where: list[str], count: int) -> Rate:
+    """Create TrainingRuns, spread over the namespaces, until every one is Complete."""
+    counter = Counter(admin, f"{RUNS}/trainingruns", contract.COMPLETE)
+    task = asyncio.create_task(counter.watch())
+    await asyncio.sleep(1)  # what there was before is seen
+    before, started = len(counter.done), time.monotonic()
+    try:
+
+        async def make(number: int) -> None:
+            namespace = where[number % len(where)]
+            model = f"model-{number // len(where) % MODELS}"
+            run = make_training_run(f"run-{number:05}", namespace, modelName=model)
+            await admin.call("POST", f"{RUNS}/namespaces/{namespace}/trainingruns", run)
+
+        await each(range(count), make)
+        await first(counter.reach(before + count), task)
+    finally:
+        task.cancel()
+    return Rate(count, time.monotonic() - started)
+
+
+async def complete_jobs(admin: Admin, where: list[str], count: int, template: Json) -> Rate:
+    """The baseline: bare Jobs with the same pods, which end as soon as they run."""
+    counter = Counter(admin, "/apis/batch/v1/jobs", "Complete")
+    task = asyncio.create_task(counter.watch())
+    await asyncio.sleep(1)
+    before, started = len(counter.done), time.monotonic()
+    try:
+
+        async def make(number: int) -> None:
+            namespace = where[number % len(where)]
+            job = {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {"name": f"job-{number:05}", "namespace": namespace},
+                "spec": {"backoffLimit": 0, "template": template},
+            }
+            await admin.call("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
+
+        await each(range(count), make)
+        await first(counter.reach(before + count), task)
+    finally:
+        task.cancel()
+    return Rate(count, time.monotonic() - started)
+
+
+async def bare_template(admin: Admin, namespace: str) -> Json:
+    """The pods of a TrainingRun's Job, for Jobs that nobody reconciles."""
+    jobs = await admin.call("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs?limit=1")
+    template: Json = deepcopy(jobs["items"][0]["spec"]["template"])
+    template["metadata"] = {"annotations": {ENDED: "200"}}
+    return template
+
+
+async def fairness(admin: Admin, quiet: str, flood: str, runs: int) -> tuple[float, float]:
+    """Longest seconds from a run's creation to its Job in `quiet`: alone, and beside a flood."""
+    alone = [await _until_job(admin, quiet, f"alone-{number}") for number in range(FAIRNESS_PROBES)]
+    template = make_training_run("x", flood, modelName="flood")
+
+    async def make(number: int) -> None:
+        run: Mapping[str, Any] = template | {"metadata": {"name": f"flood-{number:05}"}}
+        await admin.call("POST", f"{RUNS}/namespaces/{flood}/trainingruns", run)
+
+    flooding = asyncio.create_task(each(range(runs), make))
+    beside = []
+    for number in range(FAIRNESS_PROBES):
+        beside.append(await _until_job(admin, quiet, f"beside-{number}"))
+    await flooding
+    medians = f"{statistics.median(alone):.2f} s alone, {statistics.median(beside):.2f} s beside"
+    print(f"  from a run to its Job: median {medians}")
+    return max(alone), max(beside)
+
+
+async def _until_job(admin: Admin, namespace: str, name: str) -> float:
+    run = make_training_run(name, namespace, modelName="quiet")
+    started = time.monotonic()
+    await admin.call("POST", f"{RUNS}/namespaces/{namespace}/trainingruns", run)
+    selector = f"{contract.LABEL_RUN}%3D{name}"
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs?labelSelector={selector}"
+    while not (await admin.call("GET", path))["items"]:  # noqa: ASYNC110 (asks the API server)
+        await asyncio.sleep(0.05)
+    return time.monotonic() - started
+
+
+async def first(wanted: Any, task: asyncio.Task[Any]) -> None:
+    """Wait for `wanted`, or raise what ended the task that it depends on."""
+    waiting = asyncio.ensure_future(wanted)
+    await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        task.result()
+    await waiting
