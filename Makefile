@@ -74,9 +74,12 @@ test-faults-sample: venv ## a fixed sample of it, in minutes
 test: lint test-unit test-rules test-api test-faults-sample test-e2e ## everything
 
 # --- benchmarks: on a machine that does nothing else ------------------------------------------------
-.PHONY: bench bench-server
+.PHONY: bench bench-load bench-server
 bench: venv ## objects a second and API writes against an idiomatic kopf operator
 	@$(BIN)/python -m bench.engine
+
+bench-load: venv ## 5,000 TrainingRuns beside as many bare Jobs; memory, processor and writes at rest
+	@$(BIN)/python -m bench.load
 
 bench-server: venv ## latency and throughput of the model server
 	@$(BIN)/python -m bench.model_server
