@@ -66,7 +66,11 @@ def make_deployment(champion: str | None = "flights-v1", **status: Any) -> Dict:
         "kind": "Deployment",
         "metadata": {"name": "flights", "namespace": NAMESPACE, "uid": "uid-dep"},
         "spec": {"modelName": "flights", "rollout": {"steps": [{"weight": 100}]}},
-        "status": {"champion": champion, **status} if champion else {**status},
+        "status": {
+            "observedGeneration": 1,
+            **({"champion": champion} if champion else {}),
+            **status,
+        },
     }
 
 

@@ -229,6 +229,14 @@ def test_rules_go_when_there_is_no_champion_to_follow() -> None:
     assert [item.kind for item in plan.deletions] == ["PrometheusRule"]
 
 
+def test_rules_stay_while_the_deployment_has_lost_its_status() -> None:
+    """Alerts would end, and their `for` begin anew, with rules that are gone for a moment."""
+    world = World()
+    world.step()
+    world.deployment = make_deployment(None, observedGeneration=-1)
+    assert world.step(after(seconds=1)).deletions == ()
+
+
 def test_asking_again_backs_off_as_long_as_it_has_been_wrong() -> None:
     world = World()
     _prometheus(world).error = "no answer"

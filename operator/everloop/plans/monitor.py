@@ -90,7 +90,14 @@ def _rules(observed: Observed) -> list[Child]:
 
 
 def _obsolete_rules(observed: Observed) -> tuple[Deletion, ...]:
-    """Rules of the other kind, and all of them where there is no champion to follow."""
+    """Rules of the other kind, and all of them where there is no champion to follow.
+
+    A Deployment that says nothing yet, as one whose status was lost, may have a champion still: to
+    take its rules away for a moment would end every alert, and begin its time anew.
+    """
+    deployment = observed.deployment
+    silent = deployment is not None and deployment.status.observed_generation < 0
+    none = observed.champion is None and not silent
     kept = "PrometheusRule" if observed.prometheus_operator else "ConfigMap"
     return tuple(
         Deletion(
@@ -101,7 +108,7 @@ def _obsolete_rules(observed: Observed) -> tuple[Deletion, ...]:
             uid=item["metadata"]["uid"],
         )
         for item in observed.rules
-        if observed.champion is None or item["kind"] != kept
+        if none or item["kind"] != kept
     )
 
 

@@ -90,6 +90,7 @@ class Failing(Disturbance):
     async def arrived(self, call: Call) -> Answer | None:
         if self.began == math.inf and (call.number or 0) >= self._number:
             self.began = time.monotonic()
+        self.met += self._counts(call)
         if not self._hit(call):
             return None
         way = self._random.choice(WAYS)
@@ -107,11 +108,11 @@ class Failing(Disturbance):
             self.failed["lost"] += 1
             raise Cut
 
+    def _counts(self, call: Call) -> bool:
+        return call.resource != LEASES and 0 <= time.monotonic() - self.began < self._seconds
+
     def _hit(self, call: Call) -> bool:
-        if call.resource == LEASES or not 0 <= time.monotonic() - self.began < self._seconds:
-            return False
-        self.met += 1
-        return self._random.random() < self._share
+        return self._counts(call) and self._random.random() < self._share
 
 
 class Pause(Disturbance):
