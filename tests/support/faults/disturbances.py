@@ -112,7 +112,8 @@ class Failing(Disturbance):
         return call.resource != LEASES and 0 <= time.monotonic() - self.began < self._seconds
 
     def _hit(self, call: Call) -> bool:
-        return self._counts(call) and self._random.random() < self._share
+        # the first one always, so that no trial goes by in peace
+        return self._counts(call) and (not self.failed or self._random.random() < self._share)
 
 
 class Pause(Disturbance):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -30,13 +31,15 @@ LEFT_OUT = {
 NAMES_LEFT_OUT = {"kube-root-ca.crt"}  # of every namespace
 DROPPED = {"managedFields", "resourceVersion", "selfLink", "clusterIP", "clusterIPs", "nodePort"}
 ADDRESSES = {"podIP", "podIPs", "hostIP", "hostIPs"}
+MOST_LINES = 150  # of a difference
 NOBODY = "<uid of nothing that is here>"
 PATTERNS = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), NOBODY),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?"), "<time>"),
     (re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n?", re.S), "<pem>"),
-    # Digests of content are compared; those of manifests contain the namespace. And seconds.
-    (re.compile(r"(?<![0-9a-f:])[0-9a-f]{8,64}(?![0-9a-f])"), "<hex>"),
+    # Digests of content are compared; those of manifests contain the namespace.
+    (re.compile(r"(?<![0-9a-f:.])[0-9a-f]{8,64}(?![0-9a-f])"), "<hex>"),
+    (re.compile(r"(?<=\.)1[6-9]\d{8}(?!\d)"), "<seconds>"),
 )
 
 
@@ -88,7 +91,7 @@ def difference(wanted: State, found: State) -> str:
     if wanted == found:
         return ""
     lines = difflib.unified_diff(_lines(wanted), _lines(found), "undisturbed", "disturbed", n=2)
-    return "\n".join(lines)
+    return "\n".join(itertools.islice(lines, MOST_LINES))
 
 
 def _lines(state: State) -> list[str]:

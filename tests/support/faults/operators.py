@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -19,6 +21,8 @@ ZYGOTE = Path(__file__).parent / "zygote.py"
 # Configuration of the machine that must not reach the operator: NumPy would start threads.
 QUIET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
 RESTART_SECONDS = 0.1
+# Below those of outgoing connections; processes side by side begin at different ones.
+_PORTS = itertools.cycle(random.sample(range(20000, 32000), 12000))
 
 
 class Zygote:
@@ -181,8 +185,13 @@ class Operator:
 
 
 def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in held]
-    for one in held:
-        one.close()
-    return ports
+    """Ports that nobody listens on, and that no outgoing connection is given meanwhile."""
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_PORTS)
+        try:
+            socket.create_server(("", port)).close()
+        except OSError:
+            continue
+        found.append(port)
+    return found
