@@ -6,7 +6,7 @@ import logging
 
 import pytest
 from faults.catalogue import SCENARIOS
-from faults.disturbances import Failing
+from faults.disturbances import WAYS, Failing
 from faults.scenarios import PROMOTION, Scenario
 from faults.trial import Baseline, End, disturbed, many
 from faults.world import Ground, World
@@ -14,6 +14,7 @@ from faults.world import Ground, World
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 log = logging.getLogger("trials")
 SECONDS = 12.0
+AWAY = ("500", "503", "429", "cut")  # at once: who waits for an answer sends nothing else
 # Requests that an operator with one model sends when all of them fail: the watches' and the lists'
 # one a second each, a worker's one for each backoff, and what Prometheus and the routers wake.
 MOST_PER_SECOND = 40.0
@@ -27,7 +28,8 @@ async def failing(
     made: list[Failing] = []
 
     def disturb(world: World) -> list[Failing]:
-        made.append(Failing(number, share, SECONDS, number))
+        ways = WAYS if share < 1 else AWAY
+        made.append(Failing(number, share=share, seconds=SECONDS, number=number, ways=ways))
         return made
 
     end = await disturbed(ground, scenario, name, wanted, disturb=disturb)

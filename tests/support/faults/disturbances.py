@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from everloop import contract
@@ -77,8 +77,17 @@ class Failing(Disturbance):
     before the API server has it, or its answer is lost after the API server has done it.
     """
 
-    def __init__(self, seed: int, share: float, seconds: float, number: int = 1) -> None:
-        """`share` of the requests, from 0 to 1."""
+    def __init__(
+        self,
+        seed: int,
+        *,
+        share: float,
+        seconds: float,
+        number: int,
+        ways: Sequence[str] = WAYS,
+    ) -> None:
+        """`share` of the requests, from 0 to 1; `ways` are of WAYS."""
+        self._ways = ways
         self._random = random.Random(seed)
         self._share = share
         self._seconds = seconds
@@ -93,7 +102,7 @@ class Failing(Disturbance):
         self.met += self._counts(call)
         if not self._hit(call):
             return None
-        way = self._random.choice(WAYS)
+        way = self._random.choice(self._ways)
         if way == "409" and call.verb not in ("update", "patch"):
             way = "500"  # a conflict is an answer to a write of what exists
         self.failed[way] += 1
