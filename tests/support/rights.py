@@ -94,8 +94,11 @@ class Usage:
 def usage(logs: Iterable[Path], account: str = ACCOUNT, namespace: str = "") -> Usage:
     """By audit logs: of the account in any namespace, or in this one.
 
-    To name an owner is to use the right to its finalizers: the API server may ask for it.
+    To name an owner is to use the right to its finalizers: the API server may ask for it. What a
+    quota or a namespace's end refuses was allowed; and who deletes a namespace takes its Roles.
     """
+    logs = list(logs)
+    ended = _deleted_namespaces(logs)
     used: set[Right] = set()
     refused: set[str] = set()
     for entry in _entries(logs, account, namespace):
@@ -105,7 +108,10 @@ def usage(logs: Iterable[Path], account: str = ACCOUNT, namespace: str = "") -> 
         group = about.get("apiGroup", "")
         resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
         right = Right(group, resource, entry["verb"])
-        if (entry.get("responseStatus") or {}).get("code") == 403:
+        decision = (entry.get("annotations") or {}).get("authorization.k8s.io/decision")
+        if decision == "forbid":
+            if about.get("namespace") in ended:
+                continue
             refused.add(f"{right}: {entry['responseStatus'].get('message', '')}")
             continue
         used.add(right)
@@ -124,6 +130,16 @@ def _entries(logs: Iterable[Path], account: str, namespace: str) -> Iterable[Jso
                 user = (entry.get("user") or {}).get("username", "")
                 if user.startswith(prefix) and user.endswith(suffix):
                     yield entry
+
+
+def _deleted_namespaces(logs: Iterable[Path]) -> set[str]:
+    found = set()
+    for log in logs:
+        with log.open("rb") as lines:
+            for line in lines:
+                if b'"verb":"delete"' in line and b'"resource":"namespaces"' in line:
+                    found.add(str(json.loads(line)["objectRef"].get("name")))
+    return found
 
 
 def _owners(body: Json) -> Iterable[Right]:
