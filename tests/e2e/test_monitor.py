@@ -9,8 +9,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -20,7 +21,13 @@ from tests.e2e.small_runs import TRAIN, make_run, python
 MOST_SECONDS = 5.0
 BUCKET = "e2e-monitor"
 SERVERS = "everloop.dev/deployment=watched,everloop.dev/component=model-server"
-REQUEST = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [0.5]}]}
+INPUT: Object = {"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [0.5]}
+REQUEST: Object = {"inputs": [INPUT]}
+# A model that cannot score a missing value.
+STRICT = TRAIN.replace(
+    "from sklearn.dummy import DummyClassifier",
+    "from sklearn.linear_model import LogisticRegression",
+).replace('DummyClassifier(strategy="prior")', "LogisticRegression()")
 
 
 class Client:
@@ -30,6 +37,7 @@ class Client:
         self._url = url
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
+        self.request = REQUEST
         self.answered = 0
         self.first_failure: float | None = None
 
@@ -42,9 +50,9 @@ class Client:
         self._thread.join(timeout=10)
 
     def _ask(self) -> None:
-        body = json.dumps(REQUEST).encode()
         headers = {"Content-Type": "application/json"}
         while not self._stop.wait(0.05):
+            body = json.dumps(self.request).encode()
             request = urllib.request.Request(self._url, data=body, headers=headers)
             try:
                 with urllib.request.urlopen(request, timeout=5):
@@ -60,7 +68,7 @@ class Client:
 def watched(kube: Kube, namespace: str, bucket: str) -> Object:
     """A Deployment that serves."""
     output = {"uri": f"s3://{bucket}/models", "format": "sklearn"}
-    kube.apply(make_run("watched", namespace, python(TRAIN), output=output))
+    kube.apply(make_run("watched", namespace, python(STRICT), output=output))
     until(
         "watched-v1 is registered",
         lambda: is_true(kube.get("mltr", "watched", namespace), "Complete"),
@@ -81,17 +89,36 @@ def watched(kube: Kube, namespace: str, bucket: str) -> Object:
     return until("watched serves", lambda: _serving(kube, namespace), 180)
 
 
-@pytest.mark.parametrize(
-    ("signal", "spec"),
-    [
-        ("ErrorsHigh", {"errors": {"rate": "0.1"}, "minSamples": 10}),
-        ("Absent", {"absence": {"for": "0s"}}),
-    ],
-    ids=["errors", "absence"],
+def send_what_the_model_cannot_score(_kube: Kube, _namespace: str, load: Client) -> None:
+    """A missing value, which a logistic regression refuses: every answer is 500 at once."""
+    load.request = {"inputs": [INPUT | {"data": [None]}]}
+
+
+def delete_the_servers(kube: Kube, namespace: str, _load: Client) -> None:
+    """They are gone this moment, and back some seconds later."""
+    kube.run("delete", "pods", "-n", namespace, "-l", SERVERS, "--grace-period=0", "--force")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A signal, the Monitor that watches for it, and what makes it fire."""
+
+    signal: str
+    spec: dict[str, Any]
+    flip: Callable[[Kube, str, Client], None]
+
+
+ERRORS = Case(
+    "ErrorsHigh", {"errors": {"rate": "0.1"}, "minSamples": 10}, send_what_the_model_cannot_score
 )
+ABSENCE = Case("Absent", {"absence": {"for": "0s"}}, delete_the_servers)
+
+
+@pytest.mark.parametrize("case", [ERRORS, ABSENCE], ids=["errors", "absence"])
 def test_a_flip_leads_to_a_run_within_seconds(
-    kube: Kube, namespace: str, watched: Object, signal: str, spec: dict[str, Any]
+    kube: Kube, namespace: str, watched: Object, case: Case
 ) -> None:
+    signal = case.signal
     until("watched serves", lambda: _serving(kube, namespace), 120)
     name = f"watched-{signal.lower()}"
     kube.apply(
@@ -101,7 +128,7 @@ def test_a_flip_leads_to_a_run_within_seconds(
             "metadata": {"name": name, "namespace": namespace},
             "spec": {
                 "deployment": "watched",
-                **spec,
+                **case.spec,
                 "retrain": {
                     "signals": [signal],
                     "cooldown": "52w",
@@ -118,11 +145,9 @@ def test_a_flip_leads_to_a_run_within_seconds(
             lambda: _state(kube, name, namespace, signal) == "OK" and load.answered > 100,
             120,
         )
-        assert is_true(kube.get("mlmon", name, namespace), "Ready")
+        until("it is ready", lambda: is_true(kube.get("mlmon", name, namespace), "Ready"), 60)
         with _watch_runs(kube, namespace, name) as runs:
-            kube.run(
-                "delete", "pods", "-n", namespace, "-l", SERVERS, "--grace-period=0", "--force"
-            )
+            case.flip(kube, namespace, load)
             until("requests fail", lambda: load.first_failure, 30, every=0.01)
             until("a run is made", lambda: runs, 60, every=0.01)
     run, made = runs[0]
