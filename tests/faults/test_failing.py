@@ -17,7 +17,7 @@ SECONDS = 12.0
 AWAY = ("500", "503", "429", "cut")  # at once: who waits for an answer sends nothing else
 # Requests that an operator with one model sends when all of them fail: the watches' and the lists'
 # one a second each, a worker's one for each backoff, and what Prometheus and the routers wake.
-MOST_PER_SECOND = 40.0
+MOST_PER_SECOND = 30.0
 
 
 async def failing(

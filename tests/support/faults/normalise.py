@@ -119,9 +119,9 @@ def _cleaned(value: Any, masked: Callable[[str], str], plural: str, key: str = "
     if key in ADDRESSES:
         return "<address>"
     if isinstance(value, dict):
-        left_out = DROPPED if plural.endswith(".everloop.dev") else {*DROPPED, *GENERATIONS}
-        if plural == "pods":
-            left_out = {*left_out, "conditions"}
+        left_out = DROPPED | THEIRS.get(plural, set())
+        if not plural.endswith(".everloop.dev"):
+            left_out |= GENERATIONS
         return {
             masked(name): "<secret>" if plural == "secrets" and key == "data"
             else _cleaned(item, masked, plural, name)
@@ -133,6 +133,10 @@ def _cleaned(value: Any, masked: Callable[[str], str], plural: str, key: str = "
     return masked(value) if isinstance(value, str) else value
 
 
-# Also left out: the conditions of pods, which the node controller changes on a slow machine.
 # How often a controller had to look at an object of ours is not its end.
 GENERATIONS = {"generation", "observedGeneration", "deployment.kubernetes.io/revision"}
+THEIRS = {
+    "pods": {"conditions"},  # the node controller changes them on a slow machine
+    # copies of the Deployment's, of which those stay that it had for a moment
+    "replicasets.apps": {"annotations"},
+}
