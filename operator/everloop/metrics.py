@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -84,6 +85,8 @@ class Metrics:
         self.outcomes.labels(INTAKE_FAILED)  # from 0 on, so that the first can be seen by alerts
         self.ages = WatchAges()
         self.registry.register(self.ages)
+        self.registry.register(Tasks())
+        ProcessCollector(registry=self.registry)  # memory and open files, from /proc
 
     def increase(self, name: str, amount: int = 1) -> None:
         """Count something that happened (handlers.kind.Counters)."""
@@ -115,3 +118,19 @@ class WatchAges(Collector):
         for resource, last in self._last.items():
             ages.add_metric([resource], now - last)
         return [ages]
+
+
+class Tasks(Collector):
+    """Tasks of the event loop that asks. A number that only grows is a leak."""
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """For the registry; nothing where no loop runs."""
+        try:
+            count = len(asyncio.all_tasks())
+        except RuntimeError:
+            return []
+        return [
+            GaugeMetricFamily(
+                "everloop_operator_tasks", "Tasks of the event loop.", value=float(count)
+            )
+        ]
