@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from everloop.metrics import Metrics
 from prometheus_client import generate_latest
+
+from everloop.metrics import Metrics
 
 
 def _values(metrics: Metrics) -> dict[str, float]:
