@@ -74,7 +74,7 @@ test-faults-sample: venv ## a fixed sample of it, in minutes
 test: lint test-unit test-rules test-api test-faults-sample test-e2e ## everything
 
 # --- benchmarks: on a machine that does nothing else ------------------------------------------------
-.PHONY: bench bench-load bench-server
+.PHONY: bench bench-load bench-server soak
 bench: venv ## objects a second and API writes against an idiomatic kopf operator
 	@$(BIN)/python -m bench.engine
 
@@ -83,3 +83,6 @@ bench-load: venv ## 5,000 TrainingRuns beside as many bare Jobs; memory, process
 
 bench-server: venv ## latency and throughput of the model server
 	@$(BIN)/python -m bench.model_server
+
+soak: venv ## the loop for two hours, time accelerated, on a cluster of its own: one run per need, nothing grows
+	@$(BIN)/python -m bench.soak

@@ -1,0 +1,138 @@
+"""The claims of a soak, from what it has kept: samples and cycles, each a line of JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from bench.soak.manifests import NAME
+from bench.soak.verdict import (
+    MIB,
+    Claim,
+    differences,
+    expected,
+    flat,
+    last_process,
+    line,
+    memory,
+    thirds,
+)
+
+FDS, TASKS = 2.0, 2.0  # along the line; a watch that is opened anew may overlap the old one
+SAMPLES, CYCLES, END = "samples.jsonl", "cycles.jsonl", "end.json"
+MORE_WRITES = 1.1  # a need may cost at most this much more in the last third
+JUDGED = 20  # samples at least
+Kept = Sequence[Mapping[str, Any]]
+
+
+def read(folder: Path, name: str) -> list[Any]:
+    """What was kept in a file, oldest first."""
+    file = folder / name
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def claims(samples: Kept, cycles: Kept, problem: str) -> list[Claim]:
+    """Everything that is promised."""
+    found = [Claim(f"it went on to the end{f': {problem}' if problem else ''}", not problem)]
+    if not cycles:
+        return found
+    last = cycles[-1]
+    needs, runs = last["needs"], last["runs"]
+    found.append(Claim(f"{needs} needs, {runs} runs", needs == runs))
+    own = last_process(samples)
+    if len(own) < JUDGED:
+        return [*found, Claim(f"{len(own)} samples can be judged, {JUDGED} wanted", False)]
+    at = [float(sample["t"]) for sample in own]
+    ended = own[-1]["objects"].get("trainingrun", 0) - own[0]["objects"].get("trainingrun", 0)
+
+    def series(name: str) -> list[tuple[float, float]]:
+        values = [float(sample["operator"][name]) for sample in own]
+        return list(zip(at, values, strict=True))
+
+    found += [
+        memory("the operator's memory", series("resident"), ended),
+        flat("its open files", series("fds"), FDS),
+        flat("its tasks", series("tasks"), TASKS),
+        memory("the router's memory", container(own, f"{NAME}-router", "router"), ended),
+        memory("memory of the servers", container(own, NAME, "model-server"), ended),
+    ]
+    found.append(objects(cycles))
+    mine = [cycle for cycle in cycles if cycle["operator"]["pod"] == own[-1]["operator"]["pod"]]
+    totals = [cycle["operator"]["writes"] for cycle in mine]
+    each = [after - before for before, after in pairwise(totals)]
+    if each:
+        early, late = thirds(each)
+        found.append(
+            Claim(
+                f"{early:.0f} writes a need in the first third, {late:.0f} in the last; at most "
+                f"{MORE_WRITES:.1f} times as many wanted",
+                late <= MORE_WRITES * early,
+            )
+        )
+    ends = [sample["operator"] for sample in samples if sample.get("operator")]
+    for name, text in (("dropped", "Events dropped"), ("bugs", "unforeseen errors")):
+        most = max(end[name] for end in ends)
+        found.append(Claim(f"{most:.0f} {text}", most == 0))
+    return found
+
+
+def objects(cycles: Kept) -> Claim:
+    """Whether every cycle left what is known, and nothing else."""
+    wrong = [
+        f"cycle {cycle['number']}: {text}"
+        for cycle in cycles
+        for text in differences(
+            expected(cycle["base"], cycle["needs"], cycle["byHand"]), cycle["objects"]
+        )
+    ]
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(cycles[-1]["objects"].items()))
+    return Claim(
+        "each need leaves one run, its report, configuration, version, decision and promotion, "
+        + (f"not: {'; '.join(wrong)}" if wrong else f"and nothing else; in the end {kinds}"),
+        not wrong,
+    )
+
+
+def container(samples: Kept, prefix: str, name: str) -> list[tuple[float, float]]:
+    """Mean resident bytes of the containers of this name in pods with this prefix."""
+    points = []
+    for sample in samples:
+        values = [
+            value
+            for key, value in sample.get("memory", {}).items()
+            if key.startswith(prefix) and key.endswith(f"/{name}") and value > 0
+        ]
+        if values:
+            points.append((float(sample["t"]), statistics.mean(values)))
+    return points
+
+
+def figures(samples: Kept, cycles: Kept) -> list[str]:
+    """What is measured and not promised."""
+    if not cycles:
+        return []
+    took = [cycle["seconds"]["rest"] for cycle in cycles]
+    alerts = [cycle["seconds"]["run made"] for cycle in cycles]
+    lines = [
+        f"{len(cycles)} cycles; from the shift to the run {statistics.median(alerts):.0f} s, to "
+        f"rest {statistics.median(took):.0f} s (median)",
+        f"answers: {cycles[-1]['answers']}",
+    ]
+    done = Counter(text for cycle in cycles for text in cycle["disturbed"])
+    lines.append(f"disturbances: {dict(done)}")
+    own = last_process(samples)
+    if len(own) >= 2:
+        points = [(float(one["t"]), float(one["operator"]["resident"])) for one in own]
+        fit = line(points)
+        lines.append(
+            f"operator's memory: {fit.slope * 3600 / MIB:+.2f} MiB an hour along the line, "
+            f"{min(v for _, v in points) / MIB:.1f} to {max(v for _, v in points) / MIB:.1f} MiB"
+        )
+        errors = own[-1]["operator"]["errors"]
+        lines.append(f"passes of the last operator that failed and were tried again: {errors}")
+    return lines
