@@ -16,6 +16,7 @@ from typing import Any
 from everloop import contract, errors, health
 from everloop.cluster.client import Client, load_configuration
 from everloop.cluster.lease import Lease, Lost
+from everloop.cluster.schemas import outdated
 from everloop.handlers import engine_kopf
 from everloop.handlers.engine import Engine
 from everloop.handlers.kind import EngineApi, Kind
@@ -54,7 +55,7 @@ class Operator:
         self._before_leading = before_leading
         self._metrics = Metrics()
         self._engine: Engine | None = None
-        self._listed = False
+        self._missing = "the objects of the cluster are not listed yet"
         self._away = False
 
     async def run(self) -> int:
@@ -84,7 +85,7 @@ class Operator:
     async def _supervise(self, engine: Engine, lease: Lease, client: Client) -> int:
         self._engine = engine
         stop, kopf_stop, kopf_ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        served = await _wait_for_our_kinds(engine)
+        served = await self._our_kinds(engine, client)
         kopf = asyncio.create_task(
             engine_kopf.run(engine.watches, self._settings, kopf_stop, kopf_ready)
         )
@@ -110,9 +111,32 @@ class Operator:
         await asyncio.wait([kopf], timeout=5)
         return 0 if stop.is_set() else 1
 
+    async def _our_kinds(self, engine: Engine, client: Client) -> dict[str, bool]:
+        """CRDs may be installed at the same moment as the operator, or be older than it.
+
+        While it waits it is not ready, so a roll-out leaves the operator before it at work.
+        """
+        before = self._missing
+        kinds = [kind.resource.kind for kind in self._kinds]
+        while True:
+            try:
+                served = await engine.watches.served()
+                problem = _not_installed(served)
+                if not problem:
+                    problem = "; ".join(await outdated(client, kinds))
+            except errors.ApiError as error:
+                problem = str(error)
+            if not problem:
+                self._missing = before
+                return served
+            if problem != self._missing:
+                logger.warning("waiting: %s", problem)
+                self._missing = problem
+            await asyncio.sleep(1.0)
+
     async def _act(self, engine: Engine, lease: Lease, client: Client) -> None:
         await _until_answered(engine.watches.relist)
-        self._listed = True
+        self._missing = ""
         # On every replica: a standby says that it is one, which is an answer and not a timeout.
         parts = [asyncio.create_task(self._intake(item, engine)) for item in self._intakes]
         try:
@@ -163,7 +187,7 @@ class Operator:
         return dead + ([f"{failed} workers have ended"] if failed else [])
 
     def _unready(self) -> list[str]:
-        return [] if self._listed else ["the objects of the cluster are not listed yet"]
+        return [self._missing] if self._missing else []
 
 
 def _identity(settings: Settings) -> str:
@@ -176,6 +200,14 @@ def _identity(settings: Settings) -> str:
     return f"{settings.pod_uid}-{secrets.token_hex(4)}"
 
 
+def _not_installed(served: dict[str, bool]) -> str:
+    ours = f".{contract.GROUP}"
+    missing = [name for name, here in served.items() if not here and name.endswith(ours)]
+    if not missing:
+        return ""
+    return f"the CustomResourceDefinitions of {', '.join(missing)} are not installed"
+
+
 async def _until_answered(call: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
@@ -183,26 +215,6 @@ async def _until_answered(call: Callable[[], Awaitable[None]]) -> None:
         except errors.ApiError as error:
             logger.warning("starting: %s", error)
             await asyncio.sleep(1.0)
-
-
-async def _wait_for_our_kinds(engine: Engine) -> dict[str, bool]:
-    """CRDs may be installed at the same moment as the operator."""
-    told = ""
-    while True:
-        try:
-            served = await engine.watches.served()
-        except errors.ApiError as error:
-            problem = str(error)
-        else:
-            ours = f".{contract.GROUP}"
-            missing = [name for name, here in served.items() if not here and name.endswith(ours)]
-            if not missing:
-                return served
-            problem = f"the CustomResourceDefinitions of {', '.join(missing)} are not installed"
-        if problem != told:
-            logger.warning("waiting: %s", problem)
-            told = problem
-        await asyncio.sleep(1.0)
 
 
 async def _new_kinds(engine: Engine, served: dict[str, bool]) -> None:
