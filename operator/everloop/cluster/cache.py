@@ -68,7 +68,7 @@ class Cache:
             sets = (self._labelled.get((namespace, *pair), set()) for pair in indexed)
             names = (place[2] for place in set.intersection(*sets) if place[0] == qualified)
         found = self._objects((qualified, namespace, name) for name in sorted(names))
-        return [item for item in found if wanted.items() <= _labels(item).items()]
+        return [item for item in found if wanted.items() <= objects.labels(item).items()]
 
     def children(self, kind: str, owner: Object) -> Sequence[Object]:
         """Objects of a kind whose controller is `owner`, by name."""
@@ -156,15 +156,15 @@ class Cache:
         owner = objects.controller(item)
         if owner is not None:
             self._owned[owner["uid"]].add(place)
-        for label in INDEXED & _labels(item).keys():
-            self._labelled[place[1], label, _labels(item)[label]].add(place)
+        for label in INDEXED & objects.labels(item).keys():
+            self._labelled[place[1], label, objects.labels(item)[label]].add(place)
 
     def _unindex(self, place: Place, item: Object) -> None:
         owner = objects.controller(item)
         if owner is not None:
             _discard(self._owned, owner["uid"], place)
-        for label in INDEXED & _labels(item).keys():
-            _discard(self._labelled, (place[1], label, _labels(item)[label]), place)
+        for label in INDEXED & objects.labels(item).keys():
+            _discard(self._labelled, (place[1], label, objects.labels(item)[label]), place)
 
 
 def _place(item: Object) -> Place:
@@ -174,11 +174,6 @@ def _place(item: Object) -> Place:
         sys.intern(str(meta.get("namespace") or "")),
         str(meta["name"]),
     )
-
-
-def _labels(item: Object) -> Mapping[str, str]:
-    found: Mapping[str, str] = objects.metadata(item).get("labels") or {}
-    return found
 
 
 def _discard(index: dict[Any, set[Any]], key: Any, place: Any) -> None:

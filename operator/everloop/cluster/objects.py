@@ -15,6 +15,11 @@ def metadata(item: Object) -> Mapping[str, Any]:
     return found
 
 
+def labels(item: Object) -> Mapping[str, str]:
+    found: Mapping[str, str] = metadata(item).get("labels") or {}
+    return found
+
+
 def uid(item: Object) -> str:
     return str(metadata(item).get("uid") or "")
 
@@ -48,8 +53,7 @@ def controller(item: Object) -> Mapping[str, Any] | None:
 
 def managed(item: Object) -> bool:
     """Whether it bears the label that everything we make bears."""
-    labels = metadata(item).get("labels") or {}
-    return bool(labels.get(contract.MANAGED_BY) == contract.MANAGED_BY_VALUE)
+    return labels(item).get(contract.MANAGED_BY) == contract.MANAGED_BY_VALUE
 
 
 def made_by_us(item: Object) -> bool:

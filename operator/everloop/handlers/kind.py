@@ -31,7 +31,7 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Key:
     """One parent object: the unit of the queue."""
 
@@ -40,7 +40,7 @@ class Key:
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ref:
     """Something a parent depends on: an object by name, or all objects of a kind with a model name.
 
@@ -80,8 +80,11 @@ class Reader(Protocol):
         self, api_version: str, kind: str, namespace: str, name: str
     ) -> Object | None: ...
 
-    async def events(self, namespace: str, uid: str) -> Sequence[Object]:
-        """Kubernetes Events about the object with this uid, oldest first."""
+    async def warnings(self, namespace: str, uid: str) -> Sequence[Object]:
+        """Kubernetes Events of type Warning about the object with this uid, oldest first.
+
+        They may be two seconds old.
+        """
         ...
 
     async def serves(self, api_version: str, kind: str) -> bool:

@@ -64,16 +64,24 @@ def test_what_was_removed_is_gone_also_when_it_was_in_use() -> None:
 
 
 def test_many_at_rest_take_little_memory() -> None:
-    """Packed, an object of a run takes less than a fifth of its text."""
+    """Of an object that is like another, the differences are kept."""
     store = Store(in_use=10)
-    content = {
-        f"key-{number}": {"name": "EVERLOOP_OUTPUT_DIR", "value": "/x"} for number in range(50)
-    }
     for number in range(20):
-        store.put(place(number), make(number, data=content))
-    entry = store._entry(place(0))
+        data = {f"{key}": f"{key}: {number if key % 10 == 0 else key * key}" for key in range(50)}
+        store.put(place(number), make(number, data=data))
+    entry = store._entry(place(5))
     assert entry is not None
-    assert 0 < len(entry.packed) < len(str(content)) / 5
+    assert 0 < len(entry.packed) < len(str(store.get(place(5)))) / 8
+
+
+def test_objects_of_different_components_are_packed_apart() -> None:
+    store = Store(in_use=1)
+    for number, component in enumerate(("report", "config", "report", "other")):
+        item = make(number)
+        item["metadata"]["labels"] = {"everloop.dev/component": component}
+        store.put(place(number), item)
+    likes = [entry.like for number in range(3) if (entry := store._entry(place(number)))]
+    assert likes[0] == likes[2] != likes[1]
 
 
 def test_a_job_keeps_what_can_be_changed_and_the_limits() -> None:
