@@ -61,7 +61,7 @@ async def check(client: Client, parent: Json, child: Child) -> None:
     applier = Applier(client, cache, lambda _change: None)
     live["metadata"]["annotations"][contract.ANNOTATION_APPLIED] = "taken"
     cache.put(live)
-    assert await applier.child(parent, child) is None
+    assert await applier.children(parent, [child]) == []
     meta = desired["metadata"]
     applied = await client.get(
         desired["apiVersion"], desired["kind"], meta["namespace"], meta["name"]

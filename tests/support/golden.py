@@ -99,7 +99,7 @@ class FakeReader:
                 return item
         return None
 
-    async def events(self, namespace: str, uid: str) -> Sequence[Object]:
+    async def warnings(self, namespace: str, uid: str) -> Sequence[Object]:
         return self.events_by_uid.get(uid, [])
 
     async def serves(self, api_version: str, kind: str) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric import ec
+from golden import FakeView
 from runs import NAMESPACE, NOW, done, make_job, make_pod, make_report, make_run, running
 
 from everloop import contract, errors
@@ -49,6 +50,7 @@ class FakeCluster:
             self.objects[item["kind"], item["metadata"]["name"]] = item
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Dict | None:
+        self.reads.append(kind)
         return self.objects.get((kind, name))
 
     async def create(self, manifest: Mapping[str, Any]) -> Dict:
@@ -83,6 +85,7 @@ class FakeEngine:
     leader: bool = True
     woken: list[Key] = field(default_factory=list)
     counted: list[str] = field(default_factory=list)
+    view: FakeView = field(default_factory=lambda: FakeView([]))
 
     @property
     def metrics(self) -> FakeEngine:
@@ -153,6 +156,18 @@ async def test_a_report_is_kept_before_it_is_acknowledged(channel: Channel) -> N
     assert json.loads(kept["data"]["images.json"])["train"].startswith("registry/train@sha256:")
     assert kept["metadata"]["ownerReferences"][0]["uid"] == RUN["metadata"]["uid"]
     assert channel.engine.woken == [Key("TrainingRun", NAMESPACE, "flights-1")]
+
+
+async def test_only_the_pod_is_read_when_the_rest_is_known(channel: Channel) -> None:
+    channel.engine.view = FakeView([RUN, JOB])
+    assert (await channel.post(make_report(RUN)))[0] == 200
+    assert [kind for kind in channel.cluster.reads if not kind.startswith("/")] == ["Pod"]
+
+
+async def test_of_a_cache_that_is_behind_the_cluster_knows_better(channel: Channel) -> None:
+    before = {**RUN["metadata"], "uid": "uid-before"}
+    channel.engine.view = FakeView([{**RUN, "metadata": before}])
+    assert (await channel.post(make_report(RUN)))[0] == 200
 
 
 async def test_the_same_report_again_is_fine_and_another_is_not(channel: Channel) -> None:

@@ -83,14 +83,21 @@ def failed_run(**spec: Any) -> tuple[Dict, Dict, Dict, Dict]:
 # --- before the first attempt -------------------------------------------------------------------
 
 
-def test_config_comes_first_and_the_job_once_it_is_seen() -> None:
+def test_config_comes_first_and_the_job_only_after_it() -> None:
     run = make_run()
     first = plan(run)
-    assert made(first) == ["ConfigMap flights-1-config"]
-    assert first.children[0].manifest["immutable"] is True
-    second = plan(run, make_config(run))
-    assert made(second) == ["Job flights-1-1"]
-    assert second.children[0].manifest["spec"]["backoffLimit"] == 0
+    assert made(first) == ["ConfigMap flights-1-config", "Job flights-1-1"]
+    config, job = first.children
+    assert config.manifest["immutable"] is True
+    assert job.after, "not without its config"
+    again = plan(run, make_config(run))
+    assert made(again) == ["Job flights-1-1"]
+    assert again.children[0].manifest == job.manifest
+    assert job.manifest["spec"]["backoffLimit"] == 0
+
+
+def test_a_suspended_run_makes_nothing() -> None:
+    assert made(plan(make_run(suspend=True))) == []
 
 
 def test_status_counts_an_attempt_only_when_its_job_was_seen() -> None:
@@ -466,7 +473,7 @@ def test_a_predecessors_objects_are_not_read_as_its_own() -> None:
     predecessor["metadata"]["uid"] = "uid-before"
     run = make_run()
     result = plan(run, make_config(predecessor), make_report_map(predecessor))
-    assert made(result) == ["ConfigMap flights-1-config"]
+    assert made(result) == ["ConfigMap flights-1-config", "Job flights-1-1"]
 
 
 def test_nothing_changes_at_rest() -> None:

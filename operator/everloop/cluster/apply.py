@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,14 @@ class Problem:
     message: str
 
 
+@dataclass
+class _Parent:
+    """A parent in one pass: as planned for, and whether it was seen to be there."""
+
+    item: objects.Object
+    seen: bool = False
+
+
 class Applier:
     """Carries out children, patches and deletions. `changed` hears of what our writes changed."""
 
@@ -47,21 +55,20 @@ class Applier:
         self._unsettled: dict[tuple[str, str], int] = {}
         self._conflicts: set[tuple[str, str, str]] = set()  # names seen taken: read before POST
 
-    async def child(self, parent: objects.Object, child: Child) -> Problem | None:
-        """Make a child exist as planned.
+    async def children(self, parent: objects.Object, children: Iterable[Child]) -> list[Problem]:
+        """Make the children exist as planned, in order; what is wrong where they cannot.
 
         Raises errors.Replan, errors.Transient, errors.Conflict, errors.Terminating.
         """
-        desired = prepare(parent, child)
-        try:
-            live = self._cached(desired)
-            if live is None:
-                return await self._create(parent, child, desired)
-            return await self._reconcile(parent, child, desired, live)
-        except errors.ApiError as error:
-            if error.condition is None:
-                raise
-            return Problem(error.condition, f"{objects.describe(desired)}: {error}")
+        problems: list[Problem] = []
+        once = _Parent(parent)
+        for child in children:
+            if child.after and problems:
+                continue
+            problem = await self._child(once, child)
+            if problem is not None:
+                problems.append(problem)
+        return problems
 
     async def patch(self, patch: Patch) -> None:
         """Set fields of an object that is planned elsewhere, if it lacks them."""
@@ -139,26 +146,43 @@ class Applier:
             desired["apiVersion"], desired["kind"], meta["namespace"], meta["name"]
         )
 
-    async def _require(self, parent: objects.Object) -> None:
+    async def _child(self, parent: _Parent, child: Child) -> Problem | None:
+        desired = prepare(parent.item, child)
+        try:
+            live = self._cached(desired)
+            if live is None:
+                return await self._create(parent, child, desired)
+            return await self._reconcile(parent.item, child, desired, live)
+        except errors.ApiError as error:
+            if error.condition is None:
+                raise
+            return Problem(error.condition, f"{objects.describe(desired)}: {error}")
+
+    async def _require(self, once: _Parent) -> None:
         """Nothing is made for a parent that is gone. Raises errors.Conflict.
 
         Watches of different kinds do not wait for each other: of a parent that was deleted with its
         children, the children may be seen to go first, and would be made again; so would those of
-        a parent that a list from an old cache still shows.
+        a parent that a list from an old cache still shows. One look a pass.
         """
+        if once.seen:
+            return
+        parent = once.item
         live = await self._read(parent)
         same = live is not None and objects.uid(live) == objects.uid(parent)
         leaving = live is not None and objects.metadata(live).get("deletionTimestamp")
         if not same or (leaving and not objects.metadata(parent).get("deletionTimestamp")):
             raise errors.Conflict(f"{objects.describe(parent)} is gone")
+        once.seen = True
 
-    async def _create(self, parent: objects.Object, child: Child, desired: Json) -> Problem | None:
+    async def _create(self, once: _Parent, child: Child, desired: Json) -> Problem | None:
+        parent = once.item
         meta = desired["metadata"]
         place = (objects.qualified(desired), meta["namespace"], meta["name"])
         live = await self._read(desired) if place in self._conflicts else None
         self._conflicts.discard(place)
         if live is None:
-            await self._require(parent)
+            await self._require(once)
             try:
                 self._put(await self._client.create(desired))
                 return None
@@ -181,6 +205,8 @@ class Applier:
         if not objects.managed(live) or (child.owned and not objects.controller(live)):
             await self.restore(live, parent)
         self._put(live)
+        if child.mode is Mode.CREATE_ONCE and child.owned:
+            raise errors.Replan  # what is there may be other than what this plan goes on from
         return await self._reconcile(parent, child, desired, live)
 
     async def _reconcile(

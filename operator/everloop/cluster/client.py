@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -117,11 +117,17 @@ class Client:
             return None
 
     async def pages(
-        self, api_version: str, kind: str, namespace: str | None, labels: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None,
+        labels: str = "",
+        fields: str = "",
     ) -> AsyncIterator[Json]:
         """All objects of a kind, a list of at most PAGE at a time, of one moment."""
         path, plural = await self.discovery.path(api_version, kind, namespace)
-        parameters = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
+        parameters = {"limit": str(PAGE)} | {key: text for key, text in selectors.items() if text}
         while True:
             page = await self.request(
                 "GET", path, parameters=parameters, verb="list", plural=plural
@@ -131,17 +137,6 @@ class Client:
             if not token:
                 return
             parameters["continue"] = token
-
-    async def events(self, namespace: str, uid: str) -> Sequence[Json]:
-        """Kubernetes Events about the object with this uid, oldest first."""
-        page = await self.request(
-            "GET",
-            f"/api/v1/namespaces/{namespace}/events",
-            parameters={"fieldSelector": f"involvedObject.uid={uid}", "limit": str(PAGE)},
-            verb="list",
-            plural="events",
-        )
-        return sorted(page.get("items", ()), key=_event_time)
 
     # --- writing ----------------------------------------------------------------------------------
     async def create(self, manifest: Mapping[str, Any]) -> Json:
@@ -220,9 +215,3 @@ def _status_object(answer: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {"message": answer[:500].decode(errors="replace")}
     return found if isinstance(found, dict) else {}
-
-
-def _event_time(event: Mapping[str, Any]) -> str:
-    series = event.get("series") or {}
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return str(next((time for time in times if time), event["metadata"]["creationTimestamp"]))

@@ -13,6 +13,7 @@ from everloop.cluster.apply import marked_owner
 from everloop.cluster.cache import Cache, Change
 from everloop.cluster.client import Client
 from everloop.cluster.events import Recorder
+from everloop.cluster.warnings import Warnings
 from everloop.handlers.engine_queue import Queue
 from everloop.handlers.engine_reconcile import Reconciler
 from everloop.handlers.engine_wake import Wakes
@@ -33,6 +34,7 @@ class LiveKube:
     ) -> None:
         """`ignored` are API groups that count as absent."""
         self._client = client
+        self._warnings = Warnings(client)
         self._learn = learn
         self._ignored = ignored
 
@@ -40,9 +42,9 @@ class LiveKube:
         """One object, or None."""
         return await self._client.get(api_version, kind, namespace, name)
 
-    async def events(self, namespace: str, uid: str) -> Sequence[Object]:
-        """Kubernetes Events about the object with this uid, oldest first."""
-        return await self._client.events(namespace, uid)
+    async def warnings(self, namespace: str, uid: str) -> Sequence[Object]:
+        """Kubernetes Events of type Warning about the object with this uid, oldest first."""
+        return await self._warnings.of(namespace, uid)
 
     async def serves(self, api_version: str, kind: str) -> bool:
         """Whether the cluster has this kind (its CRD is installed), and we may use it."""

@@ -60,6 +60,10 @@ class Queue:
         if timer is not None:
             timer.cancel()
 
+    def woken(self, key: Key) -> bool:
+        """Whether another pass follows the one that is under way."""
+        return key in self._again
+
     async def get(self) -> Key:
         """The next key; `done` must follow."""
         while not self._waiting:

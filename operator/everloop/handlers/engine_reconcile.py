@@ -120,7 +120,9 @@ class Reconciler:
         if plan.finalizers is not None and not objects.metadata(parent).get("deletionTimestamp"):
             parent = await self._finalizers(parent, plan.finalizers)
         problems = await self._apply(parent, plan)
-        wrote = await self._status(parent, plan, problems, now)
+        wrote = False
+        if problems or not (plan.passing and self._queue.woken(key)):
+            wrote = await self._status(parent, plan, problems, now)
         if plan.finalizers is not None and objects.metadata(parent).get("deletionTimestamp"):
             await self._finalizers(parent, plan.finalizers)
         for event in plan.events:
@@ -130,7 +132,10 @@ class Reconciler:
         if plan.requeue_at is not None:
             seconds = (plan.requeue_at - now).total_seconds()
             self._queue.add_after(key, max(seconds, SOONEST_SECONDS))
-        self._restless[key] = self._restless.get(key, 0) + 1 if wrote else 0
+        if wrote:
+            self._restless[key] = self._restless.get(key, 0) + 1
+        else:
+            self._restless.pop(key, None)
         return any(problem.reason != errors.Invalid.condition for problem in problems)
 
     def _give_up(self, key: Key) -> None:
@@ -142,11 +147,7 @@ class Reconciler:
             self._going[key] = objects.metadata(parent)["uid"]
 
     async def _apply(self, parent: Object, plan: Plan) -> Sequence[Problem]:
-        problems = []
-        for child in plan.children:
-            problem = await self.applier.child(parent, child)
-            if problem is not None:
-                problems.append(problem)
+        problems = await self.applier.children(parent, plan.children)
         for patch in plan.patches:
             await self.applier.patch(patch)
         for deletion in plan.deletions:

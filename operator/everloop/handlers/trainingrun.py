@@ -101,9 +101,9 @@ async def _with_events(run: Object, attempt: Attempt, outside: Any) -> Attempt:
         return attempt
     namespace = run["metadata"]["namespace"]
     if attempt.pod is None:
-        events = await outside.kube.events(namespace, attempt.job["metadata"]["uid"])
+        events = await outside.kube.warnings(namespace, attempt.job["metadata"]["uid"])
         return Attempt(attempt.number, attempt.job, None, job_events=events)
-    events = await outside.kube.events(namespace, attempt.pod["metadata"]["uid"])
+    events = await outside.kube.warnings(namespace, attempt.pod["metadata"]["uid"])
     return Attempt(attempt.number, attempt.job, attempt.pod, pod_events=events)
 
 

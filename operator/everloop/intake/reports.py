@@ -26,7 +26,7 @@ from everloop.api.report import Report, parse
 from everloop.api.trainingrun import TrainingRun
 from everloop.cluster import objects
 from everloop.cluster.client import MERGE, Client, load_configuration
-from everloop.handlers.kind import Conflict, EngineApi, Key, Kube, Object
+from everloop.handlers.kind import Conflict, EngineApi, Key, Kube, Object, View
 from everloop.intake import report_ca
 from everloop.intake.report_token import Caller, UnauthorizedError, Verifier
 from everloop.manifests.meta import meta
@@ -179,7 +179,7 @@ def application(api: EngineApi, client: Client) -> web.Application:
         try:
             _leading(api)
             caller = await verifier.verify(_bearer(request))
-            sender = await _sender(client, caller, namespace, run)
+            sender = await _sender(client, api.view, caller, namespace, run)
             text = await _read(request)  # of strangers nothing is read
             report = _parse(text, sender)
             await _keep(api.kube, sender, report, text)
@@ -249,8 +249,11 @@ def _bearer(request: web.Request) -> str:
     return token.strip()
 
 
-async def _sender(client: Client, caller: Caller, namespace: str, run: str) -> Sender:
-    """The chain pod → Job → run, read live, every link by uid. Raises RefusedError."""
+async def _sender(client: Client, view: View, caller: Caller, namespace: str, run: str) -> Sender:
+    """The chain pod → Job → run, every link by uid. Raises RefusedError.
+
+    The pod, which ends, is read live; of the others only what never changes is read.
+    """
     if caller.namespace != namespace:
         raise RefusedError(403, f"the token is of namespace {caller.namespace}, not of {namespace}")
     pod = await client.get("v1", "Pod", namespace, caller.pod)
@@ -260,11 +263,17 @@ async def _sender(client: Client, caller: Caller, namespace: str, run: str) -> S
     if over or pod["metadata"].get("deletionTimestamp"):
         raise RefusedError(403, f"pod {caller.pod} has ended")
     owner = objects.controller(pod) or {}
-    job = await client.get("batch/v1", "Job", namespace, str(owner.get("name", "")) or "-")
+    name = str(owner.get("name", "")) or "-"
+    job = view.get("Job", namespace, name)
+    if job is None or objects.uid(job) != owner.get("uid"):
+        job = await client.get("batch/v1", "Job", namespace, name)
     if job is None or objects.uid(job) != owner.get("uid"):
         raise RefusedError(403, f"pod {caller.pod} is not of a Job of TrainingRun {run}")
-    parent = await client.get(contract.API_VERSION, "TrainingRun", namespace, run)
-    if parent is None or (objects.controller(job) or {}).get("uid") != objects.uid(parent):
+    wanted = (objects.controller(job) or {}).get("uid")
+    parent = view.get("TrainingRun", namespace, run)
+    if parent is None or objects.uid(parent) != wanted:
+        parent = await client.get(contract.API_VERSION, "TrainingRun", namespace, run)
+    if parent is None or objects.uid(parent) != wanted:
         raise RefusedError(403, f"pod {caller.pod} is not of a Job of TrainingRun {run}")
     return Sender(parent, job, pod)
 

@@ -43,6 +43,7 @@ class Child:
     mode: Mode = Mode.APPLY
     owned: bool = True  # controller ownerReference to the parent (never for ModelVersions, history)
     on_conflict: OnConflict = OnConflict.NAME_CONFLICT
+    after: bool = False  # made only if every child before it is as planned
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Plan:
     patches: tuple[Patch, ...] = ()
     deletions: tuple[Deletion, ...] = ()
     status: dict[str, Any] | None = None
+    passing: bool = False  # a status of moments: unwritten if what was made wakes the parent again
     events: tuple[Event, ...] = ()
     requeue_at: datetime | None = None
     finalizers: tuple[str, ...] | None = (

@@ -119,20 +119,26 @@ def check(run: TrainingRun) -> None:
 
 def _under_way(observed: Observed, run: TrainingRun, now: datetime) -> Plan:
     """A run with no report yet."""
-    if observed.run_config is None:
-        config = build_config(
-            observed.settings,
-            run,
-            observed.champion,
-            observed.champion_problem,
-            observed.report_ca,
-        )
-        children = () if run.spec.suspend else (Child(config, Mode.CREATE_ONCE),)
-        return _progress(observed, run, Standing("Starting"), now, Plan(children=children))
-    if not observed.attempts:
-        children = () if run.spec.suspend else (_next_job(observed, run),)
-        return _progress(observed, run, Standing("Starting"), now, Plan(children=children))
-    return _attempted(observed, run, observed.attempts[-1], now)
+    if observed.run_config is not None and observed.attempts:
+        return _attempted(observed, run, observed.attempts[-1], now)
+    children = () if run.spec.suspend else _first(observed, run)
+    actions = Plan(children=children, passing=True)
+    return _progress(observed, run, Standing("Starting"), now, actions)
+
+
+def _first(observed: Observed, run: TrainingRun) -> tuple[Child, ...]:
+    """The first attempt's Job, after the config that it reads."""
+    if observed.run_config is not None:
+        return (_next_job(observed, run),)
+    config = build_config(
+        observed.settings,
+        run,
+        observed.champion,
+        observed.champion_problem,
+        observed.report_ca,
+    )
+    job = _next_job(replace(observed, run_config=config), run)
+    return (Child(config, Mode.CREATE_ONCE), replace(job, after=True))
 
 
 def _attempted(observed: Observed, run: TrainingRun, last: Attempt, now: datetime) -> Plan:
@@ -240,6 +246,7 @@ def _finished(observed: Observed, run: TrainingRun, report: Report, now: datetim
         children=() if trial else step.children,
         patches=() if trial else step.patches,
         status=status,
+        passing=bool(step.children),
         events=transition_events(before, status),
     )
 

@@ -47,7 +47,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt as observed. `job` is None if it was deleted; events oldest first."""
+    """An attempt as observed. `job` is None if it was deleted; events are warnings, by time."""
 
     number: int
     job: Object | None
@@ -228,9 +228,7 @@ def _waiting(
     reason = str(waiting.get("reason") or "")
     if reason in ON_ITS_WAY:
         warnings = [
-            event
-            for event in attempt.pod_events
-            if event.get("type") == "Warning" and event.get("reason") not in OF_CONTAINERS
+            event for event in attempt.pod_events if event.get("reason") not in OF_CONTAINERS
         ]
         if warnings:
             last = warnings[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -59,11 +59,54 @@ async def test_nothing_is_made_for_a_parent_that_is_gone(live: Json | None) -> N
     """The cache has it still, and has seen its last Job go."""
     client = FakeClient(live)
     with pytest.raises(errors.Conflict):
-        await applier(client).child(parent(), JOB)
+        await applier(client).children(parent(), [JOB])
     assert client.made == []
 
 
 async def test_a_parent_that_is_there_gets_its_children() -> None:
     client = FakeClient(parent())
-    assert await applier(client).child(parent(), JOB) is None
+    assert await applier(client).children(parent(), [JOB]) == []
     assert client.made == ["a-2"]
+
+
+@dataclass
+class Cluster(FakeClient):
+    """Where some names are taken."""
+
+    taken: dict[str, Json] = field(default_factory=dict)
+
+    async def get(self, version: str, kind: str, namespace: str, name: str) -> Json | None:
+        return self.taken.get(name) or await super().get(version, kind, namespace, name)
+
+    async def create(self, manifest: Mapping[str, Any]) -> Json:
+        if manifest["metadata"]["name"] in self.taken:
+            raise errors.AlreadyExists("taken")
+        return await super().create(manifest)
+
+
+CONFIG = Child(
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a-config", "namespace": "ml"}},
+    Mode.CREATE_ONCE,
+)
+
+
+def taken(owner: str) -> dict[str, Json]:
+    """CONFIG's name, as an object that has this uid's owner."""
+    reference = {"apiVersion": "v1", "kind": "X", "name": "x", "uid": owner, "controller": True}
+    labels = {"app.kubernetes.io/managed-by": "everloop"}
+    meta = {**CONFIG.manifest["metadata"], "uid": "9", "resourceVersion": "3", "labels": labels}
+    return {"a-config": {**CONFIG.manifest, "metadata": {**meta, "ownerReferences": [reference]}}}
+
+
+async def test_a_job_is_not_made_when_what_it_reads_cannot_be() -> None:
+    client = Cluster(parent(), taken=taken("somebody"))
+    problems = await applier(client).children(parent(), [CONFIG, replace(JOB, after=True)])
+    assert [problem.reason for problem in problems] == ["NameConflict"]
+    assert client.made == []
+
+
+async def test_what_is_there_unknown_to_the_plan_is_planned_with_anew() -> None:
+    client = Cluster(parent(), taken=taken("1"))
+    with pytest.raises(errors.Replan):
+        await applier(client).children(parent(), [CONFIG, replace(JOB, after=True)])
+    assert client.made == []
