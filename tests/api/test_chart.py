@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_a_wrong_value_is_refused(setting: str) -> None:
 def test_uninstall_leaves_objects_and_another_release_takes_over(tmp_path: Path) -> None:
     from devcluster.control_plane_only import ControlPlane
 
-    plane = ControlPlane("test-chart")
+    plane = ControlPlane(f"test-chart-{os.getpid()}")
     plane.start()
     try:
         kube = Kube(plane.kubeconfig)
