@@ -1,8 +1,9 @@
 """`python -m bench.load [--runs 5000 --namespaces 100]`: what one operator carries.
 
 On fake nodes, with the stand-in for the runner: completes TrainingRuns, and as many bare Jobs with
-the same pods on the same cluster; then leaves them at rest, restarts the operator among them, and
-floods one namespace while another makes single runs. Ends with 1 when a claim does not hold.
+the same pods on the same cluster, in turns; then leaves them at rest, restarts the operator among
+them, and floods one namespace while another makes single runs. With --chart it draws how rate and
+memory grow. Ends with 1 when a claim does not hold.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from devcluster.control_plane_only import ControlPlane  # noqa: E402
 from faults.plane import control_plane  # noqa: E402
 
 from bench.load import scenarios  # noqa: E402
+from bench.load.chart import draw  # noqa: E402
 from bench.load.cluster import Admin  # noqa: E402
 from bench.load.process import Operator, empty_kopf  # noqa: E402
 from bench.load.runner import Runners  # noqa: E402
+from bench.load.stages import MIB, grow, settled, total  # noqa: E402
 
 REST_SECONDS = 60.0
 SYSTEM = "everloop-system"
-MIB = 1 << 20
 
 
 @dataclass
@@ -56,16 +58,16 @@ async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) ->
             host = f"everloop.{SYSTEM}.svc"
             runners = Runners(admin, plane.state / "pki", operator.report_port, host)
             reporting = asyncio.create_task(runners.watch())
-            where = await scenarios.namespaces(admin, "load", options.namespaces)
-            runs = await scenarios.complete_runs(admin, where, count)
+            stages = await grow(admin, operator, count, options.namespaces)
+            runs = total([stage.runs for stage in stages])
+            jobs = total([stage.jobs for stage in stages])
             print(f"{count} TrainingRuns: {runs.per_second:.1f}/s ({runs.seconds:.0f} s), "
                   f"{operator.writes() / count:.2f} writes each")  # fmt: skip
-            template = await scenarios.bare_template(admin, where[0])
-            bare = await scenarios.namespaces(admin, "bare", options.namespaces)
-            jobs = await scenarios.complete_jobs(admin, bare, count, template)
             ratio = runs.per_second / jobs.per_second
             claims.check(f"{ratio:.2f} times the rate of {jobs.per_second:.1f} bare Jobs/s, "
                          "at least 0.5 wanted", ratio >= 0.5)  # fmt: skip
+            if options.chart:
+                draw(stages, empty, options.chart)
             await rest(operator, empty, claims)
             restart(operator, claims)
             alone, beside = await scenarios.fairness(
@@ -82,12 +84,8 @@ async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) ->
 
 async def rest(operator: Operator, empty: int, claims: Claims) -> None:
     """Memory, processor and writes with nothing to do."""
-    while True:
-        writes = operator.writes()
-        await asyncio.sleep(5)
-        if operator.writes() == writes:
-            break
-    before = operator.usage()
+    before = await settled(operator)
+    writes = operator.writes()
     await asyncio.sleep(REST_SECONDS)
     after = operator.usage()
     core = (after.processor_seconds - before.processor_seconds) / (after.at - before.at)
@@ -122,6 +120,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5000)
     parser.add_argument("--namespaces", type=int, default=100)
     parser.add_argument("--flood", type=int, default=2000)
+    parser.add_argument("--chart", type=Path, help="an SVG file to write")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, control_plane() as plane:
         failed = asyncio.run(bench(plane, options, Path(folder)))

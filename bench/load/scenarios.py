@@ -79,7 +79,7 @@ async def namespaces(admin: Admin, prefix: str, count: int) -> list[str]:
     return names
 
 
-async def complete_runs(admin: Admin, where: list[str], count: int) -> Rate:
+async def complete_runs(admin: Admin, where: list[str], numbers: range) -> Rate:
     """Create TrainingRuns, spread over the namespaces, until every one is Complete."""
     counter = Counter(admin, f"{RUNS}/trainingruns", contract.COMPLETE)
     task = asyncio.create_task(counter.watch())
@@ -93,14 +93,14 @@ async def complete_runs(admin: Admin, where: list[str], count: int) -> Rate:
             run = make_training_run(f"run-{number:05}", namespace, modelName=model)
             await admin.call("POST", f"{RUNS}/namespaces/{namespace}/trainingruns", run)
 
-        await each(range(count), make)
-        await first(counter.reach(before + count), task)
+        await each(numbers, make)
+        await first(counter.reach(before + len(numbers)), task)
     finally:
         task.cancel()
-    return Rate(count, time.monotonic() - started)
+    return Rate(len(numbers), time.monotonic() - started)
 
 
-async def complete_jobs(admin: Admin, where: list[str], count: int, template: Json) -> Rate:
+async def complete_jobs(admin: Admin, where: list[str], numbers: range, template: Json) -> Rate:
     """The baseline: bare Jobs with the same pods, which end as soon as they run."""
     counter = Counter(admin, "/apis/batch/v1/jobs", "Complete")
     task = asyncio.create_task(counter.watch())
@@ -118,11 +118,11 @@ async def complete_jobs(admin: Admin, where: list[str], count: int, template: Js
             }
             await admin.call("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
 
-        await each(range(count), make)
-        await first(counter.reach(before + count), task)
+        await each(numbers, make)
+        await first(counter.reach(before + len(numbers)), task)
     finally:
         task.cancel()
-    return Rate(count, time.monotonic() - started)
+    return Rate(len(numbers), time.monotonic() - started)
 
 
 async def bare_template(admin: Admin, namespace: str) -> Json:
