@@ -64,13 +64,13 @@ def line(points: Sequence[Point]) -> Line:
 
 
 def last_process(samples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Samples of the operator that lived last, without its first minutes."""
+    """Samples of the operator that led last, without its first minutes as a leader."""
     good = [sample for sample in samples if sample.get("operator")]
     if not good:
         return []
     pod = good[-1]["operator"]["pod"]
     own = [sample for sample in good if sample["operator"]["pod"] == pod]
-    return [sample for sample in own if sample["operator"]["age"] >= WARM_UP]
+    return [sample for sample in own if sample["t"] >= own[0]["t"] + WARM_UP]
 
 
 def expected(base: Mapping[str, int], needs: int, by_hand: int) -> dict[str, int]:
