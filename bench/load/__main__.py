@@ -58,7 +58,10 @@ async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) ->
             host = f"everloop.{SYSTEM}.svc"
             runners = Runners(admin, plane.state / "pki", operator.report_port, host)
             reporting = asyncio.create_task(runners.watch())
-            stages = await grow(admin, operator, count, options.namespaces)
+            alive = asyncio.create_task(operator.ended())
+            growing = grow(admin, operator, count, options.namespaces)
+            stages = await scenarios.first(growing, alive, reporting)
+            alive.cancel()
             runs = total([stage.runs for stage in stages])
             jobs = total([stage.jobs for stage in stages])
             print(f"{count} TrainingRuns: {runs.per_second:.1f}/s ({runs.seconds:.0f} s), "

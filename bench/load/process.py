@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -58,6 +59,12 @@ class Operator(OperatorProcess):
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    async def ended(self) -> None:
+        """Raises RuntimeError once the process has ended, which it should not."""
+        while self.exit_code() is None:  # noqa: ASYNC110 (asks the kernel)
+            await asyncio.sleep(1)
+        raise RuntimeError(f"the operator has ended. {self.tail()}")
 
     def usage(self) -> Usage:
         return usage(self.pid)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from faults.runner import ENDED
 from samples import make_training_run
@@ -16,6 +16,7 @@ from samples import make_training_run
 from bench.load.cluster import Admin, Json, each
 from everloop import contract
 
+T = TypeVar("T")
 RUNS = f"/apis/{contract.API_VERSION}"
 MODELS = 5  # in one namespace
 FAIRNESS_PROBES = 20  # runs of the namespace that is not the flood's
@@ -163,11 +164,13 @@ async def _until_job(admin: Admin, namespace: str, name: str) -> float:
     return time.monotonic() - started
 
 
-async def first(wanted: Any, task: asyncio.Task[Any]) -> None:
-    """Wait for `wanted`, or raise what ended the task that it depends on."""
-    waiting = asyncio.ensure_future(wanted)
-    await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED)
+async def first(wanted: Coroutine[Any, Any, T], *needed: asyncio.Task[Any]) -> T:
+    """Wait for `wanted`, or raise what ended one of the tasks that it depends on."""
+    waiting = asyncio.create_task(wanted)
+    await asyncio.wait([waiting, *needed], return_when=asyncio.FIRST_COMPLETED)
     if not waiting.done():
         waiting.cancel()
-        task.result()
-    await waiting
+        for task in needed:
+            if task.done():
+                task.result()
+    return await waiting

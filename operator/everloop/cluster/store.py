@@ -76,7 +76,7 @@ class Store:
             return None
         item = self._in_use.get(place)
         if item is None:
-            item = share(json.loads(_unpack(entry)))
+            item = json.loads(_unpack(entry))
         self._use(place, item)
         return item
 

@@ -45,7 +45,8 @@ from everloop.settings import Settings
 
 Object = Mapping[str, Any]
 
-LOOK_AGAIN = timedelta(seconds=5)  # at events, while an attempt waits for its start
+LOOK_AGAIN = timedelta(seconds=5)  # at warnings, while an attempt waits for its start
+PATIENCE = 4  # an attempt that waits long is looked at when it has waited a quarter longer
 REPORT_GRACE = timedelta(seconds=60)  # between a Job's completion and its report being seen
 ENDED_DEADLINE = 1  # activeDeadlineSeconds that ends a Job which waits for something
 
@@ -149,7 +150,9 @@ def _attempted(observed: Observed, run: TrainingRun, last: Attempt, now: datetim
     requeue = None
     if stands.state == "Starting" and not run.spec.suspend:
         deadline = start_deadline(stands, run.spec.start_deadline_seconds)
-        requeue = min(now + LOOK_AGAIN, deadline) if deadline else now + LOOK_AGAIN
+        waited = now - stands.since if stands.since else timedelta(0)
+        look = now + max(LOOK_AGAIN, waited / PATIENCE)
+        requeue = min(look, deadline) if deadline else look
     if stands.state == "Succeeded":
         requeue = (stands.since or now) + REPORT_GRACE
     return _progress(observed, run, stands, now, Plan(patches=tuple(patches), requeue_at=requeue))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import doctest
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.soak import cluster, report, verdict, world
+from bench.soak import chart, cluster, report, verdict, world
 from bench.soak.verdict import MIB, expected, flat, last_process, line, memory
 
 MINUTES = [60.0 * minute for minute in range(90)]
 BASE = {"pod": 4, "trainingrun": 1, "modelversion": 1, "configmap": 5, "controllerrevision": 1}
 
 
-@pytest.mark.parametrize("module", [verdict, cluster, world])
+@pytest.mark.parametrize("module", [verdict, cluster, world, chart])
 def test_examples(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
 
@@ -158,3 +159,10 @@ def test_too_short_a_soak_is_not_judged() -> None:
     assert [claim.text for claim in found if not claim.holds] == [
         "0 samples can be judged, 20 wanted"
     ]
+
+
+def test_the_same_samples_give_the_same_picture(tmp_path: Path) -> None:
+    samples = [_sample(at) for at in MINUTES] + [{"t": 6000.0, "problem": "refused"}]
+    for name in ("a.svg", "b.svg"):
+        chart.draw(samples, tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
