@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the cluster up")
     parser.add_argument("--results", type=Path, default=ROOT / "dist" / "soak")
     parser.add_argument("--judge", action="store_true", help="only judge what --results holds")
+    parser.add_argument("--chart", type=Path, help="draw what is kept into this SVG file")
     options = parser.parse_args()
     if not options.judge:
         started = cluster.up(options.name, options.speedup)
@@ -118,7 +119,13 @@ def main() -> None:
         finally:
             if started and not options.keep:
                 cluster.down(options.name)
-    raise SystemExit(1 if judge(options.results) else 0)
+    failed = judge(options.results)
+    if options.chart:
+        # Nothing else needs a library for pictures.
+        from bench.soak import chart  # noqa: PLC0415
+
+        chart.draw(report.read(options.results, report.SAMPLES), options.chart)
+    raise SystemExit(1 if failed else 0)
 
 
 if __name__ == "__main__":
