@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import secrets
 import time
@@ -25,11 +26,11 @@ REPEAT_SECONDS = 60.0  # how often a repetition is written at most
 FORGET_SECONDS = 3000.0  # the API server keeps events for an hour
 
 
-@dataclass
+@dataclass(slots=True)
 class _Seen:
-    """One Event object that we wrote, and its repetitions since."""
+    """One Event object that we wrote, by name, and its repetitions since."""
 
-    manifest: dict[str, Any]
+    name: str
     first: float
     written: float
     count: int = 1
@@ -38,32 +39,44 @@ class _Seen:
 class Recorder:
     """Takes events at any time; `run` writes them."""
 
-    def __init__(self, client: Client, instance: str, dropped: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        instance: str,
+        dropped: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
+        self._clock = clock
         self._instance = instance
         self._dropped = dropped
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
-        self._seen: OrderedDict[tuple[str, str, str], _Seen] = OrderedDict()
+        self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
 
     def record(self, parent: objects.Object, event: Event) -> None:
         """Write this event soon, or count it on the same one before."""
-        key = (objects.uid(parent), event.reason, event.message)
-        now = time.monotonic()
+        text = "\0".join((objects.uid(parent), event.reason, event.message))
+        key = hashlib.sha256(text.encode()).digest()  # there are many, and messages are long
+        now = self._clock()
         seen = self._seen.get(key)
         if seen is not None and now - seen.first < FORGET_SECONDS:
             seen.count += 1
             if now - seen.written < REPEAT_SECONDS:
                 return
             seen.written = now
-            again = {"count": seen.count, "lastTimestamp": timestamp(datetime.now(UTC))}
-            self._put(seen.manifest | again)
+            self._put(self._manifest(parent, event, seen.name) | {"count": seen.count})
             return
-        manifest = self._manifest(parent, event)
-        self._seen[key] = _Seen(manifest, now, now)
+        name = f"{objects.metadata(parent)['name']}.{secrets.token_hex(8)}"
+        manifest = self._manifest(parent, event, name)
+        self._seen[key] = _Seen(name, now, now)
         self._seen.move_to_end(key)
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         self._put(manifest)
+
+    async def flushed(self) -> None:
+        """Until everything recorded so far is written, or given up."""
+        await self._queue.join()
 
     async def run(self) -> None:
         """Write events for ever."""
@@ -78,6 +91,8 @@ class Recorder:
             except errors.ApiError as error:
                 self._dropped()
                 logger.debug("an event was given up: %s", error)
+            finally:
+                self._queue.task_done()
 
     def _put(self, manifest: dict[str, Any]) -> None:
         try:
@@ -85,16 +100,13 @@ class Recorder:
         except asyncio.QueueFull:
             self._dropped()
 
-    def _manifest(self, parent: objects.Object, event: Event) -> dict[str, Any]:
+    def _manifest(self, parent: objects.Object, event: Event, name: str) -> dict[str, Any]:
         meta = objects.metadata(parent)
         now = timestamp(datetime.now(UTC))
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {
-                "name": f"{meta['name']}.{secrets.token_hex(8)}",
-                "namespace": meta["namespace"],
-            },
+            "metadata": {"name": name, "namespace": meta["namespace"]},
             "involvedObject": {
                 "apiVersion": parent["apiVersion"],
                 "kind": parent["kind"],
