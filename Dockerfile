@@ -37,6 +37,9 @@ RUN python3 -m compileall -q --invalidation-mode unchecked-hash /code
 
 FROM operator-dependencies AS operator
 COPY --from=operator-code /code /opt/everloop/venv/lib/python3.11/site-packages
+# One thread for little linear algebra, and one heap: threads of their own take tens of MiB. What is
+# larger than a page of small objects goes back to the system once it is free.
+ENV OPENBLAS_NUM_THREADS=1 MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "everloop"]
 

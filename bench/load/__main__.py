@@ -21,6 +21,8 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT)]
 
 from devcluster.control_plane_only import ControlPlane  # noqa: E402
 from faults.plane import control_plane  # noqa: E402
+from kube import Kube  # noqa: E402
+from rights import account  # noqa: E402
 
 from bench.load import scenarios  # noqa: E402
 from bench.load.chart import draw  # noqa: E402
@@ -51,7 +53,8 @@ async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) ->
         await scenarios.namespaces(admin, "kopf", 1)
         await admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
         empty = empty_kopf(plane.kubeconfig, "kopf-000", work)
-        operator = Operator(plane.kubeconfig, work / "operator.log", namespace=SYSTEM)
+        rights = account(Kube(plane.kubeconfig), work, SYSTEM)  # the chart's, and a token
+        operator = Operator(rights, work / "operator.log", namespace=SYSTEM)
         operator.start()
         try:
             operator.wait_leading()
@@ -66,6 +69,9 @@ async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) ->
             jobs = total([stage.jobs for stage in stages])
             print(f"{count} TrainingRuns: {runs.per_second:.1f}/s ({runs.seconds:.0f} s), "
                   f"{operator.writes() / count:.2f} writes each")  # fmt: skip
+            for what, requests in sorted(operator.requests().items(), key=lambda item: -item[1]):
+                if requests >= count / 4:
+                    print(f"  of each run: {requests / count:.2f} {what}")
             ratio = runs.per_second / jobs.per_second
             claims.check(f"{ratio:.2f} times the rate of {jobs.per_second:.1f} bare Jobs/s, "
                          "at least 0.5 wanted", ratio >= 0.5)  # fmt: skip

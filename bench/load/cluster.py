@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from everloop import contract
+
 T = TypeVar("T")
 Json = dict[str, Any]
 PARALLEL = 32  # requests of the bench under way at once
@@ -27,6 +29,7 @@ class Admin:
         self._tls = ssl.create_default_context(cafile=cluster["certificate-authority"])
         self._tls.load_cert_chain(user["client-certificate"], user["client-key"])
         self._session: aiohttp.ClientSession | None = None
+        self.made: dict[tuple[str, str], Json] = {}  # runs, by namespace and name
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Admin]:
@@ -52,6 +55,12 @@ class Admin:
             found: Json = json.loads(text)
             return found
 
+    async def make_run(self, namespace: str, run: Json) -> None:
+        """Create a TrainingRun, and remember it for the stand-in that reports for it."""
+        path = f"/apis/{contract.API_VERSION}/namespaces/{namespace}/trainingruns"
+        made = await self.call("POST", path, run)
+        self.made[namespace, made["metadata"]["name"]] = made
+
     async def watch(self, path: str, since: str = "0") -> AsyncIterator[Json]:
         """Events of a collection, for ever; `path` may have a query."""
         assert self._session is not None
@@ -70,12 +79,14 @@ class Admin:
                         yield event
 
 
-async def each(items: Iterable[T], do: Callable[[T], Awaitable[Any]]) -> None:
-    """`do` for every item, PARALLEL at a time."""
+async def each(
+    items: Iterable[T], do: Callable[[T], Awaitable[Any]], parallel: int = PARALLEL
+) -> None:
+    """`do` for every item, so many at a time."""
     waiting = iter(items)
 
     async def work() -> None:
         for item in waiting:
             await do(item)
 
-    await asyncio.gather(*(work() for _ in range(PARALLEL)))
+    await asyncio.gather(*(work() for _ in range(parallel)))

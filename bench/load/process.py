@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ import kopf
 def seen(**_):
     pass
 """
+REQUESTS = re.compile(
+    r'^everloop_operator_api_requests_total\{resource="(.*?)".*?verb="(.*?)".*\} (\S+)'
+)
+AS_IN_THE_IMAGE = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+}
 WRITES = re.compile(
     r'^everloop_operator_api_requests_total\{.*?verb="(create|patch|apply|delete)".*\} (\S+)'
 )
@@ -52,8 +61,7 @@ class Operator(OperatorProcess):
 
     def __init__(self, kubeconfig: Path, log: Path, **settings: Any) -> None:
         super().__init__(kubeconfig, log, command=EVERLOOP, **settings)
-        # What the image sets: one thread for linear algebra that nobody does.
-        self._environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._environment |= AS_IN_THE_IMAGE
 
     @property
     def pid(self) -> int:
@@ -68,6 +76,14 @@ class Operator(OperatorProcess):
 
     def usage(self) -> Usage:
         return usage(self.pid)
+
+    def requests(self) -> dict[str, float]:
+        """Requests to the API server since its start, by verb and resource."""
+        found: dict[str, float] = defaultdict(float)
+        for line in self.get("/metrics")[1].splitlines():
+            if match := REQUESTS.match(line):
+                found[f"{match[2]} {match[1]}"] += float(match[3])
+        return found
 
     def writes(self) -> float:
         """Requests that change something, but the Lease's, since its start."""

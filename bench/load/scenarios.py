@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from everloop import contract
 T = TypeVar("T")
 RUNS = f"/apis/{contract.API_VERSION}"
 MODELS = 5  # in one namespace
+FLOODERS = 4  # clients that make the flood; each waits for its answer
 FAIRNESS_PROBES = 20  # runs of the namespace that is not the flood's
 
 
@@ -92,7 +93,7 @@ async def complete_runs(admin: Admin, where: list[str], numbers: range) -> Rate:
             namespace = where[number % len(where)]
             model = f"model-{number // len(where) % MODELS}"
             run = make_training_run(f"run-{number:05}", namespace, modelName=model)
-            await admin.call("POST", f"{RUNS}/namespaces/{namespace}/trainingruns", run)
+            await admin.make_run(namespace, run)
 
         await each(numbers, make)
         await first(counter.reach(before + len(numbers)), task)
@@ -140,10 +141,10 @@ async def fairness(admin: Admin, quiet: str, flood: str, runs: int) -> tuple[flo
     template = make_training_run("x", flood, modelName="flood")
 
     async def make(number: int) -> None:
-        run: Mapping[str, Any] = template | {"metadata": {"name": f"flood-{number:05}"}}
-        await admin.call("POST", f"{RUNS}/namespaces/{flood}/trainingruns", run)
+        run = template | {"metadata": {"name": f"flood-{number:05}"}}
+        await admin.make_run(flood, run)
 
-    flooding = asyncio.create_task(each(range(runs), make))
+    flooding = asyncio.create_task(each(range(runs), make, FLOODERS))
     beside = []
     for number in range(FAIRNESS_PROBES):
         beside.append(await _until_job(admin, quiet, f"beside-{number}"))
@@ -156,7 +157,7 @@ async def fairness(admin: Admin, quiet: str, flood: str, runs: int) -> tuple[flo
 async def _until_job(admin: Admin, namespace: str, name: str) -> float:
     run = make_training_run(name, namespace, modelName="quiet")
     started = time.monotonic()
-    await admin.call("POST", f"{RUNS}/namespaces/{namespace}/trainingruns", run)
+    await admin.make_run(namespace, run)
     selector = f"{contract.LABEL_RUN}%3D{name}"
     path = f"/apis/batch/v1/namespaces/{namespace}/jobs?labelSelector={selector}"
     while not (await admin.call("GET", path))["items"]:  # noqa: ASYNC110 (asks the API server)

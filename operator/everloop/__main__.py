@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
+
+import uvloop
 
 from everloop.cluster.client import Client
 from everloop.handlers.engine import Engine
@@ -64,7 +65,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"everloop: {error}")
     configure_logging(settings.log_level)
-    sys.exit(asyncio.run(run(settings)))
+    sys.exit(uvloop.run(run(settings)))
 
 
 def configure_logging(level: str) -> None:

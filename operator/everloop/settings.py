@@ -40,7 +40,7 @@ class Settings:
     report_port: int = 8443
     webhook_port: int = 8444
     metrics_port: int = 8080
-    workers: int = 32  # reconciles under way at once; each waits for the API server mostly
+    workers: int = 16  # reconciles under way at once; more only make the API server slower for all
     log_level: str = "info"
 
     @classmethod

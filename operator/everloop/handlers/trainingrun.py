@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from everloop import contract
@@ -22,7 +23,7 @@ from everloop.manifests.trainingrun import build_champion, config_name, report_n
 from everloop.manifests.trainingrun_job import job_name
 from everloop.plans.registration import registered_version
 from everloop.plans.trainingrun import Observed, is_over, plan
-from everloop.plans.trainingrun_attempt import Attempt, standing
+from everloop.plans.trainingrun_attempt import Attempt, wants_warnings
 
 
 def references(run: Object) -> Iterable[Ref]:
@@ -71,7 +72,7 @@ async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tu
     """All attempts that were ever made, in order.
 
     An attempt that status knows and the cache does not was deleted, or is too new: a live read
-    tells. Events are read only while the last one waits for its start.
+    tells. Warnings are read only while the last one waits for its start.
     """
     jobs = {job["metadata"]["name"]: job for job in view.children("Job", run)}
     name = run["metadata"]["name"]
@@ -97,7 +98,7 @@ async def _live_job(run: Object, outside: Any, name: str) -> Object | None:
 
 
 async def _with_events(run: Object, attempt: Attempt, outside: Any) -> Attempt:
-    if attempt.job is None or standing(attempt).state != "Starting":
+    if attempt.job is None or not wants_warnings(attempt, datetime.now(UTC)):
         return attempt
     namespace = run["metadata"]["namespace"]
     if attempt.pod is None:

@@ -37,6 +37,7 @@ from everloop.settings import Settings
 
 log = logging.getLogger(__name__)
 
+CONNECTIONS = 8  # to the API server, for the pods that reports come from
 LARGEST_REPORT = 1_000_000  # bytes; a ConfigMap holds 1 MiB, and the images' digests need some
 CA_CHECK_SECONDS = 3600.0
 SAMPLE_SECONDS = 1.0  # between two lines about refused reports
@@ -88,7 +89,7 @@ class ReportChannel:
 
     async def serve(self, api: EngineApi) -> None:
         """Serve until cancelled."""
-        async with Client(await load_configuration()) as client:
+        async with Client(await load_configuration(), connections=CONNECTIONS) as client:
             await self.prepare(client)
             runner = web.AppRunner(application(api, client), access_log=None)
             await runner.setup()
@@ -252,11 +253,14 @@ def _bearer(request: web.Request) -> str:
 async def _sender(client: Client, view: View, caller: Caller, namespace: str, run: str) -> Sender:
     """The chain pod → Job → run, every link by uid. Raises RefusedError.
 
-    The pod, which ends, is read live; of the others only what never changes is read.
+    What is known of a pod is enough once it says which images all of its containers run; of the
+    others only what never changes is read.
     """
     if caller.namespace != namespace:
         raise RefusedError(403, f"the token is of namespace {caller.namespace}, not of {namespace}")
-    pod = await client.get("v1", "Pod", namespace, caller.pod)
+    pod = view.get("Pod", namespace, caller.pod)
+    if pod is None or objects.uid(pod) != caller.pod_uid or not _told(pod):
+        pod = await client.get("v1", "Pod", namespace, caller.pod)
     if pod is None or objects.uid(pod) != caller.pod_uid:
         raise RefusedError(403, f"pod {caller.pod} of the token is gone")
     over = pod["status"].get("phase") in ("Succeeded", "Failed")  # Pending may be old news
@@ -276,6 +280,14 @@ async def _sender(client: Client, view: View, caller: Caller, namespace: str, ru
     if parent is None or objects.uid(parent) != wanted:
         raise RefusedError(403, f"pod {caller.pod} is not of a Job of TrainingRun {run}")
     return Sender(parent, job, pod)
+
+
+def _told(pod: Object) -> bool:
+    """Whether a pod says which images it runs, and is not about to end."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
+    living = status.get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
+    return bool(living and containers) and len(images(pod)) == len(containers)
 
 
 def _parse(text: bytes, sender: Sender) -> Report:

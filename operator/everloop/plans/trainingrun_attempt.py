@@ -21,6 +21,8 @@ State = Literal["Suspended", "Starting", "Running", "Succeeded", "Failed"]
 
 # A waiting container with one of these is on its way.
 ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")
+SOON = timedelta(seconds=3)  # most pods have begun by then, and nobody has to ask
+LATE = timedelta(seconds=8)  # a Job that its controller has not begun with
 # What these events say, the waiting container says better.
 OF_CONTAINERS = ("Failed", "BackOff", "InspectFailed")
 # These can't get better, however long one waits.
@@ -85,6 +87,19 @@ def standing(attempt: Attempt) -> Standing:
     if pod is None or pod["metadata"].get("deletionTimestamp"):
         return _no_pod(attempt, job)
     return _pod_failure(pod, job) or _pod_progress(attempt, pod)
+
+
+def wants_warnings(attempt: Attempt, now: datetime) -> bool:
+    """Whether an attempt waits, and neither its pod nor its Job says what for."""
+    stands = standing(attempt)
+    if stands.state != "Starting" or stands.reason or stands.since is None:
+        return False
+    waited = now - stands.since
+    if attempt.pod is not None:
+        return waited >= SOON
+    status = (attempt.job or {}).get("status", {})
+    refused = bool(status.get("startTime")) and not status.get("active")
+    return refused or waited >= LATE  # until the Job's controller has come to it, nobody knows more
 
 
 def lingers(attempt: Attempt) -> bool:

@@ -108,14 +108,17 @@ def finished_status(
 
 
 def transition_events(before: Mapping[str, Any] | None, after: dict[str, Any]) -> tuple[Event, ...]:
-    """An Event where the reason of Ready changes: what happened, in the order people read it."""
+    """An Event where the reason of Ready changes: what happened, in the order people read it.
+
+    That it starts and runs, the Job's and the pod's events say.
+    """
     old, new = find(dict(before or {}), contract.READY), find(after, contract.READY)
     if new is None or (old and old.get("reason") == new["reason"]):
         return ()
-    quiet = {"Starting", "Waiting", "Registering"}
+    quiet = {"Starting", "Waiting", "Running", "Registering"}
     if new["reason"] in quiet:
         return ()
-    normal = {"Running", "Registered", "Complete", "Suspended"}
+    normal = {"Registered", "Complete", "Suspended"}
     kind = "Normal" if new["reason"] in normal else "Warning"
     message = new["message"] or new["reason"]
     return (Event(new["reason"], message[:1024], "Normal" if kind == "Normal" else "Warning"),)

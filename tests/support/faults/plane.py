@@ -23,6 +23,8 @@ STAGES = Path(__file__).parent / "stages"
 # Watches that begin with a list need a newer etcd than Debian's: with them offered, those of kwok
 # fail, and it sees pods many seconds late.
 FLAGS = ("--feature-gates=WatchList=false",)
+IMAGE = "- image: {{ .image | Quote }}"  # of a container, in kwok's templates
+RUNNING = "registry.test/any@sha256:" + "0" * 64
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "fake"}}
 
 
@@ -66,7 +68,11 @@ def _start_nodes(plane: ControlPlane) -> None:
         "--kube-api-burst=400",
     ])  # fmt: skip
     ours = {stage.name for stage in STAGES.iterdir()}
-    stages = [*(stage for stage in binaries.kwok_stages() if stage.name not in ours)]
+    stages = [
+        _with_digests(stage, plane.state)
+        for stage in binaries.kwok_stages()
+        if stage.name not in ours
+    ]
     processes.start("kwok", [
         programs["kwok"],
         f"--kubeconfig={plane.kubeconfig}",
@@ -77,6 +83,14 @@ def _start_nodes(plane: ControlPlane) -> None:
         "--node-lease-duration-seconds=40",
         "--server-address=",
     ])  # fmt: skip
+
+
+def _with_digests(stage: Path, folder: Path) -> Path:
+    """kwok's stage, where containers that run say which image by digest, as a kubelet does."""
+    text = stage.read_text()
+    told = folder / stage.name
+    told.write_text(text.replace(IMAGE, f"{IMAGE}\n        imageID: {RUNNING!r}"))
+    return told
 
 
 def _ready(kube: Kube) -> bool:
