@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from devcluster.control_plane_only import ControlPlane
 from kube import Json, Kube, dns_label, ref
 from live import children, condition, jobs, serving, status
-from operator_process import OperatorProcess, eventually
+from operator_process import OperatorProcess, Writes, eventually
 from samples import (
     make_deployment,
     make_experiment,
@@ -35,6 +37,24 @@ def model(request: pytest.FixtureRequest) -> str:
     """A model name of the test's own, at most 31 characters."""
     digest = hashlib.sha256(request.node.name.encode()).hexdigest()[:6]
     return f"{dns_label(request.node.name)[:24].strip('-')}-{digest}"
+
+
+def test_a_run_begins_with_three_writes(
+    kube: Kube, plane: ControlPlane, everloop: Everloop, model: str
+) -> None:
+    """Its config, its Job, and one status that says both: moments in between are not written."""
+    assert plane.audit_log is not None
+    writes = Writes(Path(plane.audit_log))
+    run = make_training_run(model, everloop[1], modelName=model)
+    kube.create(run)
+    eventually(lambda: status(kube, run).get("attempt") == 1, 10, "no attempt")
+    everloop[0].wait_idle()
+    own = [(verb, what) for verb, what, name in writes.seen() if name.startswith(model)]
+    assert sorted(own) == [
+        ("create", "configmaps"),
+        ("create", "jobs"),
+        ("patch", "trainingruns/status"),
+    ]
 
 
 def test_deleted_job_is_a_failed_attempt(kube: Kube, everloop: Everloop, model: str) -> None:

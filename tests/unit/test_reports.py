@@ -158,10 +158,28 @@ async def test_a_report_is_kept_before_it_is_acknowledged(channel: Channel) -> N
     assert channel.engine.woken == [Key("TrainingRun", NAMESPACE, "flights-1")]
 
 
-async def test_only_the_pod_is_read_when_the_rest_is_known(channel: Channel) -> None:
-    channel.engine.view = FakeView([RUN, JOB])
+WHOLE_POD = {**POD, "spec": JOB["spec"]["template"]["spec"]}
+
+
+@pytest.mark.parametrize(
+    ("known", "read"),
+    [
+        ([RUN, JOB, WHOLE_POD], []),
+        ([RUN, JOB], ["Pod"]),
+        ([RUN, JOB, {**make_pod(JOB, done(), running()), "spec": WHOLE_POD["spec"]}], ["Pod"]),
+        ([RUN, WHOLE_POD], ["Job"]),
+        ([], ["Pod", "Job", "TrainingRun"]),
+    ],
+    ids=["all", "no pod", "not which images it runs", "no Job", "nothing"],
+)
+async def test_what_is_known_is_not_read(
+    channel: Channel, known: list[Dict], read: list[str]
+) -> None:
+    channel.engine.view = FakeView(known)
     assert (await channel.post(make_report(RUN)))[0] == 200
-    assert [kind for kind in channel.cluster.reads if not kind.startswith("/")] == ["Pod"]
+    assert [kind for kind in channel.cluster.reads if not kind.startswith("/")] == read
+    images = json.loads((channel.kept or {})["data"]["images.json"])
+    assert len(images) == len(WHOLE_POD["spec"]["initContainers"]) + 1
 
 
 async def test_of_a_cache_that_is_behind_the_cluster_knows_better(channel: Channel) -> None:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import runs
-from runs import done, job_condition, make_job, make_pod, make_run, running, shim_failed, waiting
+from runs import (
+    STARTED,
+    done,
+    job_condition,
+    make_job,
+    make_pod,
+    make_run,
+    running,
+    shim_failed,
+    waiting,
+)
 
-from everloop.plans.trainingrun_attempt import Attempt, Standing, images, lingers, standing
+from everloop.plans.trainingrun_attempt import (
+    Attempt,
+    Standing,
+    images,
+    lingers,
+    standing,
+    wants_warnings,
+)
 
 Dict = dict[str, Any]
 
@@ -321,3 +339,38 @@ def test_images_are_those_that_have_been_started() -> None:
         "everloop-fetch": f"registry/everloop-fetch@{runs.DIGEST}",
         "train": f"registry/train@{runs.DIGEST}",
     }
+
+
+CREATED_AT = datetime.fromisoformat(STARTED)
+PENDING = make_pod(make_job(RUN), waiting("ContainerCreating"))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "seconds", "wanted"),
+    [
+        (Attempt(1, make_job(RUN)), 0, True),
+        (Attempt(1, make_job(RUN, status={"active": 1})), 60, False),
+        (Attempt(1, make_job(RUN, status={"startTime": None})), 7, False),
+        (Attempt(1, make_job(RUN, status={"startTime": None})), 8, True),
+        (Attempt(1, make_job(RUN), PENDING), 2, False),
+        (Attempt(1, make_job(RUN), PENDING), 3, True),
+        (Attempt(1, make_job(RUN), make_pod(make_job(RUN), waiting("ErrImagePull"))), 60, False),
+        (Attempt(1, make_job(RUN), make_pod(make_job(RUN), running())), 60, False),
+        (Attempt(1, None), 60, False),
+    ],
+    ids=[
+        "the controller began, and there is no pod",
+        "its pod is about to be seen",
+        "the controller has not begun",
+        "the controller has not begun for long",
+        "the pod is new",
+        "the pod waits",
+        "the pod says why it waits",
+        "it runs",
+        "its Job was deleted",
+    ],
+)
+def test_warnings_are_read_where_nothing_else_tells(
+    attempt: Attempt, seconds: int, wanted: bool
+) -> None:
+    assert wants_warnings(attempt, CREATED_AT + timedelta(seconds=seconds)) is wanted
