@@ -87,15 +87,15 @@ def soak(options: argparse.Namespace) -> str:
     return ""
 
 
-def judge(folder: Path) -> int:
+def judge(folder: Path, since: float) -> int:
     """Print all claims; the number of those that do not hold."""
     samples, cycles = report.read(folder, report.SAMPLES), report.read(folder, report.CYCLES)
     ends = report.read(folder, report.END)
     problem = ends[-1]["problem"] if ends else "it has not ended"
-    found = report.claims(samples, cycles, problem)
+    found = report.claims(samples, cycles, problem, since)
     for claim in found:
         print(f"{'  holds' if claim.holds else '  FAILS'}: {claim.text}")
-    for text in report.figures(samples, cycles):
+    for text in report.figures(samples, cycles, since):
         print(f"  {text}")
     return sum(not claim.holds for claim in found)
 
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the cluster up")
     parser.add_argument("--results", type=Path, default=ROOT / "dist" / "soak")
     parser.add_argument("--judge", action="store_true", help="only judge what --results holds")
+    parser.add_argument("--since", type=float, default=0, help="judge from this minute on")
     parser.add_argument("--chart", type=Path, help="draw what is kept into this SVG file")
     options = parser.parse_args()
     if not options.judge:
@@ -119,7 +120,7 @@ def main() -> None:
         finally:
             if started and not options.keep:
                 cluster.down(options.name)
-    failed = judge(options.results)
+    failed = judge(options.results, 60 * options.since)
     if options.chart:
         # Nothing else needs a library for pictures.
         from bench.soak import chart  # noqa: PLC0415

@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 
 NAME = "soak"  # of the namespace, the model, the Deployment, the Monitor and the bucket
 OTHER = "soak-other"  # the model of runs by hand, which nothing serves
+HISTORY = "soak-history"  # a namespace of others, with nothing in it that is still at work
 RATE = 20  # requests a second
 API = "everloop.dev/v1alpha1"
 PODS_TTL = 20  # seconds; so that a cycle ends with no Job and no pod of a run
@@ -40,6 +41,24 @@ def surroundings(keys: dict[str, str]) -> list[Object]:
 
 def config_map(name: str, data: dict[str, str]) -> Object:
     return _object("v1", "ConfigMap", name, data=data)
+
+
+def history(like: Object, count: int) -> list[Object]:
+    """The namespace of others, with so many versions like this one, of a model of their own."""
+    versions = [
+        {
+            "apiVersion": API,
+            "kind": "ModelVersion",
+            "metadata": {
+                "name": f"gone-v{number}",
+                "namespace": HISTORY,
+                "labels": like["metadata"]["labels"] | {"everloop.dev/model": "gone"},
+            },
+            "spec": like["spec"] | {"modelName": "gone", "version": number},
+        }
+        for number in range(1, count + 1)
+    ]
+    return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HISTORY}}, *versions]
 
 
 def run(name: str, model: str) -> Object:

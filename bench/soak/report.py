@@ -36,15 +36,15 @@ def read(folder: Path, name: str) -> list[Any]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def claims(samples: Kept, cycles: Kept, problem: str) -> list[Claim]:
-    """Everything that is promised."""
+def claims(samples: Kept, cycles: Kept, problem: str, since: float = 0) -> list[Claim]:
+    """Everything that is promised; what must not grow, from so many seconds on."""
     found = [Claim(f"it went on to the end{f': {problem}' if problem else ''}", not problem)]
     if not cycles:
         return found
     last = cycles[-1]
     needs, runs = last["needs"], last["runs"]
     found.append(Claim(f"{needs} needs, {runs} runs", needs == runs))
-    own = last_process(samples)
+    own = [sample for sample in last_process(samples) if sample["t"] >= since]
     if len(own) < JUDGED:
         return [*found, Claim(f"{len(own)} samples can be judged, {JUDGED} wanted", False)]
     at = [float(sample["t"]) for sample in own]
@@ -112,7 +112,7 @@ def container(samples: Kept, prefix: str, name: str) -> list[tuple[float, float]
     return points
 
 
-def figures(samples: Kept, cycles: Kept) -> list[str]:
+def figures(samples: Kept, cycles: Kept, since: float = 0) -> list[str]:
     """What is measured and not promised."""
     if not cycles:
         return []
@@ -125,7 +125,7 @@ def figures(samples: Kept, cycles: Kept) -> list[str]:
     ]
     done = Counter(text for cycle in cycles for text in cycle["disturbed"])
     lines.append(f"disturbances: {dict(done)}")
-    own = last_process(samples)
+    own = [sample for sample in last_process(samples) if sample["t"] >= since]
     if len(own) >= 2:
         points = [(float(one["t"]), float(one["operator"]["resident"])) for one in own]
         fit = line(points)
@@ -133,6 +133,6 @@ def figures(samples: Kept, cycles: Kept) -> list[str]:
             f"operator's memory: {fit.slope * 3600 / MIB:+.2f} MiB an hour along the line, "
             f"{min(v for _, v in points) / MIB:.1f} to {max(v for _, v in points) / MIB:.1f} MiB"
         )
-        errors = own[-1]["operator"]["errors"]
+        errors = {what: count for what, count in own[-1]["operator"]["errors"].items() if count}
         lines.append(f"passes of the last operator that failed and were tried again: {errors}")
     return lines

@@ -12,11 +12,13 @@ from e2e import Kube, Object, condition, is_true, s3_keys, until
 
 from bench.soak import manifests
 from bench.soak.cluster import count_objects, operator
-from bench.soak.manifests import NAME, OTHER
+from bench.soak.manifests import HISTORY, NAME, OTHER
+from everloop.cluster.store import IN_USE
 
 ROWS = 3000  # of a day
 DAYS_KEPT = 3
 PLACES, APART = 5, 20.0  # inputs move by twenty standard deviations, and come round again
+OTHERS = IN_USE + 50  # versions of others
 PATIENCE = 600.0  # for anything: the machine has other things to do
 EVERY = 2.0
 
@@ -56,6 +58,7 @@ class World:
         self._write_day()
         self.kube.apply(manifests.run("soak-first", NAME))
         self.wait("the first version", lambda: self.version_of("soak-first"))
+        self._fill()
         self.kube.apply(manifests.deployment())
         self.wait("it serves", lambda: is_true(self.get("mldep", NAME), "Ready"))
         servers = f"everloop.dev/deployment={NAME},everloop.dev/component=model-server"
@@ -163,7 +166,20 @@ class World:
         if self.day >= DAYS_KEPT:
             self._store.rm(f"{folder}/day={self.day - DAYS_KEPT:05}.parquet")
 
+    def _fill(self) -> None:
+        """Others have a history: the operator holds as many objects unpacked as it ever will.
+
+        Until there are so many in a cluster its memory grows with each, which is no leak.
+        """
+        first, *versions = manifests.history(self.kube.list("mlmv", NAME)[0], OTHERS)
+        self.kube.apply(first)
+        items = {"apiVersion": "v1", "kind": "List", "items": versions}
+        # not `apply`, which would keep each of them twice, in an annotation
+        command = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+        self.kube.run(*command, stdin=json.dumps(items))
+
     def _clear(self) -> None:
+        self.kube.run("delete", "namespace", HISTORY, "--ignore-not-found", "--timeout=300s")
         if self.kube.run("get", "namespace", NAME, "--ignore-not-found"):
             for kinds in ("mlexp,mlmon,mldep,mltr", "deployments.apps", "replicasets.apps,jobs"):
                 self.kube.run("-n", NAME, "delete", kinds, "--all", "--cascade=orphan")
