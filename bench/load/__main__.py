@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -131,6 +132,8 @@ def main() -> None:
     parser.add_argument("--flood", type=int, default=2000)
     parser.add_argument("--chart", type=Path, help="an SVG file to write")
     options = parser.parse_args()
+    # Ended from outside, it takes its cluster down, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as folder, control_plane() as plane:
         failed = asyncio.run(bench(plane, options, Path(folder)))
     raise SystemExit(1 if failed else 0)
