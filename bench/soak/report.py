@@ -59,7 +59,7 @@ def claims(samples: Kept, cycles: Kept, problem: str, since: float = 0) -> list[
         flat("its open files", series("fds"), FDS),
         flat("its tasks", series("tasks"), TASKS),
         memory("the router's memory", container(own, f"{NAME}-router", "router"), ended),
-        memory("memory of the servers", container(own, NAME, "model-server"), ended),
+        memory("the most memory of each server", container(own, NAME, "model-server"), ended),
     ]
     found.append(objects(cycles))
     mine = [cycle for cycle in cycles if cycle["operator"]["pod"] == own[-1]["operator"]["pod"]]
@@ -99,17 +99,19 @@ def objects(cycles: Kept) -> Claim:
 
 
 def container(samples: Kept, prefix: str, name: str) -> list[tuple[float, float]]:
-    """Mean resident bytes of the containers of this name in pods with this prefix."""
-    points = []
+    """For each pod with this prefix when it was seen first, and its container's resident bytes.
+
+    A pod that is there all the time gives all of its samples. Model servers are new in each cycle,
+    and take their memory within seconds of their start: each gives the most that was seen of it.
+    """
+    seen: dict[str, list[tuple[float, float]]] = {}
     for sample in samples:
-        values = [
-            value
-            for key, value in sample.get("memory", {}).items()
-            if key.startswith(prefix) and key.endswith(f"/{name}") and value > 0
-        ]
-        if values:
-            points.append((float(sample["t"]), statistics.mean(values)))
-    return points
+        for key, value in sample.get("memory", {}).items():
+            if key.startswith(prefix) and key.endswith(f"/{name}") and value > 0:
+                seen.setdefault(key, []).append((float(sample["t"]), float(value)))
+    if len(seen) == 1:
+        return next(iter(seen.values()))
+    return [(points[0][0], max(value for _, value in points)) for points in seen.values()]
 
 
 def figures(samples: Kept, cycles: Kept, since: float = 0) -> list[str]:

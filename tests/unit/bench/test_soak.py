@@ -119,7 +119,10 @@ def _sample(at: float, **figures: float) -> dict[str, Any]:
         "t": at,
         "operator": {"pod": "b", "errors": {}} | own | figures,
         "objects": expected(BASE, int(at // 180), 0),
-        "memory": {"soak-router-x/router": 40.0 * MIB, "soak-v3-y/model-server": 200.0 * MIB},
+        "memory": {
+            "soak-router-x/router": 40.0 * MIB,
+            f"soak-v{at // 180}-y/model-server": 200.0 * MIB,
+        },
     }
 
 
@@ -152,6 +155,24 @@ def test_what_goes_wrong_fails_a_claim(
     failed = [claim.text for claim in report.claims(samples, cycles, problem) if not claim.holds]
     assert len(failed) == 1
     assert text in failed[0]
+
+
+def test_of_each_server_the_most_counts_and_of_the_router_every_sample() -> None:
+    samples = [
+        {
+            "t": 60.0 * number,
+            "memory": {"soak-router-a/router": 9.0, f"soak-v{pod}/model-server": m},
+        }
+        for number, (pod, m) in enumerate([(1, 20.0), (1, 90.0), (2, 5.0), (2, 92.0), (2, 0.0)])
+    ]
+    assert report.container(samples, "soak", "model-server") == [(0.0, 90.0), (120.0, 92.0)]
+    assert len(report.container(samples, "soak-router", "router")) == 5
+
+
+def test_what_was_before_a_moment_can_be_left_out() -> None:
+    cycles = [_cycle(number) for number in range(1, 31)]
+    samples = [_sample(at, tasks=100 * at / 3600 if at < 1800 else 50) for at in MINUTES]
+    assert all(claim.holds for claim in report.claims(samples, cycles, "", since=1800))
 
 
 def test_too_short_a_soak_is_not_judged() -> None:
