@@ -18,6 +18,7 @@ from devcluster import binaries
 from devcluster.progress import UserError
 
 from everloop.handlers.deployment_reads import parse_healthy
+from everloop.manifests.router import LEAVE_SECONDS
 from everloop.manifests.router_config import BOOTSTRAP, HEALTH_QUERY, Endpoint, Place, router_files
 from everloop.manifests.router_routes import PIN_HEADER, WEIGHTS_PATH, parse_weights
 
@@ -182,6 +183,22 @@ async def test_weights_move_under_load_without_a_failed_request(envoy: Envoy) ->
     await loading
     assert set(answers) == {200}
     assert max(changes) < 2.0
+
+
+async def test_a_kept_connection_is_given_up_with_an_answer_before_a_router_has_left(
+    envoy: Envoy,
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", envoy.place.http_port)
+    started, head = time.monotonic(), b""
+    while b"connection: close" not in head.lower():
+        assert time.monotonic() < started + LEAVE_SECONDS, "the router would have ended it"
+        writer.write(b"GET /v2/models/m/infer HTTP/1.1\r\nhost: m\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert (await reader.readexactly(len(V1))).decode() in {V1, V2}
+        await asyncio.sleep(0.05)
+    assert await reader.read() == b"", "then it ends, and nothing was lost"
+    writer.close()
 
 
 async def test_a_request_may_ask_for_a_version_also_for_one_without_weight(envoy: Envoy) -> None:

@@ -46,6 +46,7 @@ STATS = (
     r"server\.(uptime|live|memory_allocated)",
 )
 DNS_REFRESH = "2s"
+CONNECTION_AGE = "4s"  # of a client's, at most; well below the time that a router takes to leave
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,10 @@ def _listener(name: str, place: Place, port: int) -> Dict:
                 },
             }
         ],
+        # A router that is replaced goes on for a while (see router.LEAVE_SECONDS): by then clients
+        # that keep their connection were told to make a new one, with an answer, never without.
+        "common_http_protocol_options": {"max_connection_duration": CONNECTION_AGE},
+        "http1_safe_max_connection_duration": True,
         "use_remote_address": True,
         "normalize_path": True,  # so that no spelling of a refused path gets through
         "merge_slashes": True,
