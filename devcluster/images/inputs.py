@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -59,8 +60,27 @@ def key(paths: Iterable[str], extra: Iterable[str] = (), root: Path = ROOT) -> s
 
 
 def image_key(target: str, base: str, root: Path = ROOT) -> str:
-    """The tag of one image: its inputs, the recipe and the base it stands on."""
-    return key(("Dockerfile", *INPUTS[target]), extra=(target, base), root=root)
+    """The tag of one image: its inputs, its part of the recipe and the base it stands on."""
+    part = recipe(target, (root / "Dockerfile").read_text())
+    return key(INPUTS[target], extra=(target, base, part), root=root)
+
+
+def recipe(target: str, dockerfile: str) -> str:
+    """The stages of a Dockerfile that a target is made of, and what stands before all of them.
+
+    >>> recipe("b", "FROM x AS a\\nFROM y AS other\\nFROM a AS b\\nRUN z\\n")
+    'FROM x AS a\\nFROM a AS b\\nRUN z\\n'
+    """
+    text = re.sub(r"^#.*\n", "", dockerfile, flags=re.MULTILINE)  # comments change nothing
+    head, *stages = re.split(r"^(?=FROM )", text, flags=re.MULTILINE)
+    named = {stage.split(maxsplit=4)[3]: stage for stage in stages}  # FROM base AS name
+    needed, todo = set(), [target]
+    while todo:
+        name = todo.pop()
+        if name in named and name not in needed:
+            needed.add(name)
+            todo += re.findall(r"(?:^FROM |--from=)(\S+)", named[name], re.MULTILINE)
+    return head + "".join(stage for name, stage in named.items() if name in needed)
 
 
 @contextmanager

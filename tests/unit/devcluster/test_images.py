@@ -14,11 +14,23 @@ from devcluster.images import builder, inputs
 from devcluster.images.registry import MANIFEST, Registry, image_of, layer_of, push_static
 from devcluster.progress import UserError
 
+RECIPE = """ARG BASE=debian
+FROM $BASE AS packages
+RUN fetch kopf
+# once
+FROM packages AS operator
+USER 1
+FROM $BASE AS envoy
+RUN fetch envoy
+FROM $BASE AS router
+COPY --from=envoy /envoy /envoy
+"""
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     for path, text in {
-        "Dockerfile": "FROM x",
+        "Dockerfile": RECIPE,
         "requirements/router.txt": "envoy",
         "requirements/operator.txt": "kopf",
         "operator/everloop/a.py": "a = 1",
@@ -35,7 +47,6 @@ def tree(tmp_path: Path) -> Path:
         ("operator/everloop/new/b.py", True, False),
         ("requirements/operator.txt", True, False),
         ("requirements/router.txt", False, True),
-        ("Dockerfile", True, True),
         ("operator/everloop/__pycache__/a.pyc", False, False),
         ("README.md", False, False),
     ],
@@ -51,6 +62,33 @@ def test_a_tag_changes_with_what_is_in_the_image_and_nothing_else(
         operator_changes,
         router_changes,
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "operator_changes", "router_changes"),
+    [
+        ("ARG BASE=debian", "ARG BASE=alpine", True, True),
+        ("USER 1", "USER 2", True, False),
+        ("RUN fetch kopf", "RUN fetch kopf 2", True, False),
+        ("RUN fetch envoy", "RUN fetch envoy 2", False, True),
+        ("# once", "# twice", False, False),
+    ],
+    ids=["before all stages", "own stage", "a stage it starts from", "one it copies from", "prose"],
+)
+def test_a_tag_changes_with_its_part_of_the_recipe(
+    tree: Path, before: str, after: str, operator_changes: bool, router_changes: bool
+) -> None:
+    keys = [inputs.image_key(target, "base", tree) for target in ("operator", "router")]
+    assert before in RECIPE
+    (tree / "Dockerfile").write_text(RECIPE.replace(before, after))
+    new = [inputs.image_key(target, "base", tree) for target in ("operator", "router")]
+    assert [a != b for a, b in zip(keys, new, strict=True)] == [operator_changes, router_changes]
+
+
+def test_each_of_our_images_has_its_stages() -> None:
+    dockerfile = (inputs.ROOT / "Dockerfile").read_text()
+    for target in inputs.INPUTS:
+        assert f" AS {target}\n" in inputs.recipe(target, dockerfile)
 
 
 def test_a_tag_changes_with_the_base(tree: Path) -> None:
