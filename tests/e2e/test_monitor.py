@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,14 +89,23 @@ def watched(kube: Kube, namespace: str, bucket: str) -> Object:
     return until("watched serves", lambda: _serving(kube, namespace), 180)
 
 
-def send_what_the_model_cannot_score(_kube: Kube, _namespace: str, load: Client) -> None:
+@contextmanager
+def what_the_model_cannot_score(_kube: Kube, _namespace: str, load: Client) -> Iterator[None]:
     """A missing value, which a logistic regression refuses: every answer is 500 at once."""
     load.request = {"inputs": [INPUT | {"data": [None]}]}
+    yield
 
 
-def delete_the_servers(kube: Kube, namespace: str, _load: Client) -> None:
-    """They are gone this moment, and back some seconds later."""
-    kube.run("delete", "pods", "-n", namespace, "-l", SERVERS, "--grace-period=0", "--force")
+@contextmanager
+def no_servers(kube: Kube, namespace: str, _load: Client) -> Iterator[None]:
+    """They are gone this moment, and no node takes new ones."""
+    nodes = [item["metadata"]["name"] for item in kube.list("nodes", "")]
+    kube.run("cordon", *nodes)
+    try:
+        kube.run("delete", "pods", "-n", namespace, "-l", SERVERS, "--grace-period=0", "--force")
+        yield
+    finally:
+        kube.run("uncordon", *nodes)
 
 
 @dataclass(frozen=True)
@@ -105,13 +114,13 @@ class Case:
 
     signal: str
     spec: dict[str, Any]
-    flip: Callable[[Kube, str, Client], None]
+    flip: Callable[[Kube, str, Client], AbstractContextManager[None]]
 
 
 ERRORS = Case(
-    "ErrorsHigh", {"errors": {"rate": "0.1"}, "minSamples": 10}, send_what_the_model_cannot_score
+    "ErrorsHigh", {"errors": {"rate": "0.1"}, "minSamples": 10}, what_the_model_cannot_score
 )
-ABSENCE = Case("Absent", {"absence": {"for": "0s"}}, delete_the_servers)
+ABSENCE = Case("Absent", {"absence": {"for": "0s"}}, no_servers)
 
 
 @pytest.mark.parametrize("case", [ERRORS, ABSENCE], ids=["errors", "absence"])
@@ -146,8 +155,7 @@ def test_a_flip_leads_to_a_run_within_seconds(
             120,
         )
         until("it is ready", lambda: is_true(kube.get("mlmon", name, namespace), "Ready"), 60)
-        with _watch_runs(kube, namespace, name) as runs:
-            case.flip(kube, namespace, load)
+        with _watch_runs(kube, namespace, name) as runs, case.flip(kube, namespace, load):
             until("requests fail", lambda: load.first_failure, 30, every=0.01)
             until("a run is made", lambda: runs, 60, every=0.01)
     run, made = runs[0]
