@@ -46,6 +46,7 @@ STATS = (
     r"server\.(uptime|live|memory_allocated)",
 )
 DNS_REFRESH = "2s"
+CONNECT = "1s"  # to a server; four times as long until a request to one that vanished is answered
 CONNECTION_AGE = "4s"  # of a client's, at most; well below the time that a router takes to leave
 
 
@@ -150,7 +151,7 @@ def cluster(endpoint: Endpoint) -> Dict:
                 "dns_failure_refresh_rate": {"base_interval": "1s", "max_interval": "2s"},
             },
         },
-        "connect_timeout": "2s",
+        "connect_timeout": CONNECT,
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": _assignment(
             endpoint.version,
