@@ -13,6 +13,7 @@ from typing import Any
 from bench.soak.manifests import NAME
 from bench.soak.verdict import (
     MIB,
+    WARM_UP,
     Claim,
     differences,
     expected,
@@ -23,6 +24,7 @@ from bench.soak.verdict import (
     thirds,
 )
 
+SERVER = "model-server"
 FDS, TASKS = 2.0, 2.0  # along the line; a watch that is opened anew may overlap the old one
 SAMPLES, CYCLES, END = "samples.jsonl", "cycles.jsonl", "end.json"
 MORE_WRITES = 1.1  # a need may cost at most this much more in the last third
@@ -48,18 +50,19 @@ def claims(samples: Kept, cycles: Kept, problem: str, since: float = 0) -> list[
     if len(own) < JUDGED:
         return [*found, Claim(f"{len(own)} samples can be judged, {JUDGED} wanted", False)]
     at = [float(sample["t"]) for sample in own]
-    ended = own[-1]["objects"].get("trainingrun", 0) - own[0]["objects"].get("trainingrun", 0)
 
     def series(name: str) -> list[tuple[float, float]]:
         values = [float(sample["operator"][name]) for sample in own]
         return list(zip(at, values, strict=True))
 
+    # Router and servers know nothing of the operator's restarts: they are judged over all the time.
+    late = [sample for sample in samples if sample["t"] >= WARM_UP]
     found += [
-        memory("the operator's memory", series("resident"), ended),
+        memory("the operator's memory", series("resident"), ended(own)),
         flat("its open files", series("fds"), FDS),
         flat("its tasks", series("tasks"), TASKS),
-        memory("the router's memory", container(own, f"{NAME}-router", "router"), ended),
-        memory("the most memory of each server", container(own, NAME, "model-server"), ended),
+        memory("the router's memory", container(late, f"{NAME}-router", "router"), ended(late)),
+        memory("the most memory of each server", container(samples, NAME, SERVER), ended(samples)),
     ]
     found.append(objects(cycles))
     mine = [cycle for cycle in cycles if cycle["operator"]["pod"] == own[-1]["operator"]["pod"]]
@@ -96,6 +99,12 @@ def objects(cycles: Kept) -> Claim:
         + (f"not: {'; '.join(wrong)}" if wrong else f"and nothing else; in the end {kinds}"),
         not wrong,
     )
+
+
+def ended(samples: Kept) -> float:
+    """Runs that came to be between the first and the last sample."""
+    counts = [one["objects"].get("trainingrun", 0) for one in samples if one.get("objects")]
+    return float(counts[-1] - counts[0])
 
 
 def container(samples: Kept, prefix: str, name: str) -> list[tuple[float, float]]:
