@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 from contextlib import suppress
@@ -22,18 +23,32 @@ def main() -> None:
 
     assert (operator.__file__ or "").startswith(sys.argv[1]), operator.__file__
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: they leave no zombies
-    children = []
+    children: list[int] = []  # pidfds: the kernel gives the pids of those that ended to others
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
+            for child in children:
+                os.close(child)
             _become(operator, request)
-        children.append(pid)
+        with suppress(ProcessLookupError):  # it has ended already
+            children = [*_living(children), os.pidfd_open(pid)]
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
-    for pid in children:
+    for child in _living(children):
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            signal.pidfd_send_signal(child, signal.SIGKILL)
+
+
+def _living(children: list[int]) -> list[int]:
+    """Those that have not ended; a pidfd is readable from then on, and is closed here."""
+    poll = select.poll()
+    for child in children:
+        poll.register(child, select.POLLIN)
+    ended = {child for child, _ in poll.poll(0)}
+    for child in ended:
+        os.close(child)
+    return [child for child in children if child not in ended]
 
 
 def _become(operator: Any, request: dict[str, Any]) -> None:
