@@ -1,12 +1,7 @@
-"""From the previous release to this one and back, under load: nothing fails, nothing starts again.
-
-The release before is the last commit whose operator, images or chart were different, or the one
-that EVERLOOP_UPGRADE_FROM names.
-"""
+"""From the release before to this one and back, under load: nothing fails or starts again."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from e2e import Kube, Object, is_true, until
+from previous import unpack
 from tests.e2e.conftest import ROOT, SPEEDUP
 from tests.e2e.load import RATE, answers, under_load
 from tests.e2e.small_runs import TRAIN, make_run, python
 
 NAME, BUCKET = "upgrade", "e2e-upgrade"
 REQUESTS = 30 * RATE  # at least, while releases change
-RELEASED = ("operator", "training", "model_server", "charts", "requirements", "Dockerfile")
 # Waits for a file that the test puts there once the operator has been replaced.
 PATIENT = """
 import pathlib, time
@@ -41,17 +36,7 @@ class Server:
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source of the release before."""
-    ref = os.environ.get("EVERLOOP_UPGRADE_FROM") or git(
-        "log", "-1", "--format=%H^", "--", *RELEASED
-    )
-    found = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", ref], check=False, capture_output=True
-    )
-    if found.returncode:
-        pytest.skip(f"no history here to upgrade from: {found.stderr.decode().strip()}")
-    folder = tmp_path_factory.mktemp("previous")
-    subprocess.run(["tar", "-x", "-C", folder], input=found.stdout, check=True)
-    return folder
+    return unpack(tmp_path_factory.mktemp("previous"))
 
 
 @dataclass(frozen=True)
@@ -110,14 +95,6 @@ def test_upgrade_and_downgrade_under_load(
     versions = [item["metadata"]["name"] for item in kube.list("mlmv", namespace)]
     assert {f"{NAME}-v1", f"{NAME}-v2"} <= set(versions)
     assert f"{NAME}-v3" not in versions
-
-
-def git(*arguments: str) -> str:
-    """What git says of this source, empty where it is not a checkout."""
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), *arguments], check=False, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 def make_deployment(namespace: str) -> Object:

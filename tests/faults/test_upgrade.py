@@ -1,12 +1,7 @@
-"""The operator of the release before begins, this one goes on: the same end, and nothing twice.
-
-The release before is the commit before, or the one that EVERLOOP_UPGRADE_FROM names.
-"""
+"""The operator of the release before begins, this one goes on: the same end, and nothing twice."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,10 +10,10 @@ import pytest_asyncio
 from faults.catalogue import SCENARIOS
 from faults.disturbances import MOMENTS, Moment, Upgrade
 from faults.operators import Zygote
-from faults.plane import ROOT
 from faults.scenarios import Scenario
 from faults.trial import Baseline, End, disturbed, many
 from faults.world import Ground, World
+from previous import unpack
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 STEPS = 6  # an upgrade after each sixth of the writes
@@ -27,14 +22,7 @@ STEPS = 6  # an upgrade after each sixth of the writes
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The operator's sources in the release before."""
-    ref = os.environ.get("EVERLOOP_UPGRADE_FROM", "HEAD~1")
-    command = ["git", "-C", str(ROOT), "archive", ref, "operator"]
-    found = subprocess.run(command, check=False, capture_output=True)
-    if found.returncode:
-        pytest.skip(f"no history here to upgrade from: {found.stderr.decode().strip()}")
-    folder: Path = tmp_path_factory.mktemp("previous")
-    subprocess.run(["tar", "-x", "-C", folder], input=found.stdout, check=True)
-    return folder / "operator"
+    return unpack(tmp_path_factory.mktemp("previous"), "operator") / "operator"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
