@@ -11,10 +11,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from devcluster import binaries
 from devcluster.paths import read_info
-from e2e import Kube, Object, s3_keys
+from e2e import Kube, Object, s3_store
 
 from bench.soak.manifests import NAME
 
@@ -69,16 +68,7 @@ def connect(name: str) -> tuple[PatientKube, Any]:
     info = read_info(name)
     assert info is not None, f"there is no cluster '{name}'"
     kube = PatientKube(binaries.find("kubectl")["kubectl"], info["kubeconfig"])
-    keys = s3_keys(kube)
-    store = fsspec.filesystem(
-        "s3",
-        key=keys["AWS_ACCESS_KEY_ID"],
-        secret=keys["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=info["addons"]["s3"]["outside"],
-        config_kwargs={"s3": {"addressing_style": "path"}},
-        use_listings_cache=False,
-    )
-    return kube, store
+    return kube, s3_store(kube, info["addons"]["s3"]["outside"])
 
 
 def count_objects(kube: Kube) -> dict[str, int]:

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from devcluster import binaries
 from devcluster.paths import read_info
-from e2e import RESTRICTED, Kube, s3_keys
+from e2e import RESTRICTED, Kube, s3_keys, s3_store
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN_NAME = "e2e"
@@ -70,15 +69,7 @@ def s3(kube: Kube, cluster_name: str) -> Any:
     """The cluster's S3 store as a file system, from outside."""
     info = read_info(cluster_name)
     assert info is not None
-    keys = s3_keys(kube)
-    return fsspec.filesystem(
-        "s3",
-        key=keys["AWS_ACCESS_KEY_ID"],
-        secret=keys["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=info["addons"]["s3"]["outside"],
-        config_kwargs={"s3": {"addressing_style": "path"}},
-        use_listings_cache=False,
-    )
+    return s3_store(kube, info["addons"]["s3"]["outside"])
 
 
 @pytest.fixture(scope="module")

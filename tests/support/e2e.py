@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import fsspec
+
 T = TypeVar("T")
 Object = dict[str, Any]
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -80,3 +82,16 @@ def s3_keys(kube: Kube) -> dict[str, str]:
     """Credentials of the dev cluster's S3 store, as environment variables."""
     secret = kube.get("secret", "s3-credentials", "storage")["data"]
     return {key: base64.b64decode(secret[key]).decode() for key in S3_KEYS}
+
+
+def s3_store(kube: Kube, address: str) -> Any:
+    """The dev cluster's S3 store as a file system, at its address outside of the cluster."""
+    keys = s3_keys(kube)
+    return fsspec.filesystem(
+        "s3",
+        key=keys["AWS_ACCESS_KEY_ID"],
+        secret=keys["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=address,
+        config_kwargs={"s3": {"addressing_style": "path"}},
+        use_listings_cache=False,
+    )
