@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 
@@ -65,6 +66,9 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"everloop: {error}")
     configure_logging(settings.log_level)
+    # Parsed events would set off many collections, each of which walks modules in vain
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     sys.exit(uvloop.run(run(settings)))
 
 

@@ -112,7 +112,7 @@ def test_changing_what_is_immutable_is_refused(kube: Kube, fields: Fields) -> No
             if seed is None or seed.name != name:
                 continue
             after, refusal = server.replace(other, live)
-            wanted = f"{item.field} is immutable: make a new object instead"
+            wanted = f"{item.field} is immutable; "
             if item.field in fields.immutable and wanted not in refusal:
                 problems.append(f"{written(seed.place)}: {refusal or 'taken'}")
             if item.field not in fields.immutable and after is None:

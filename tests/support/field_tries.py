@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import http.client
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -30,6 +31,8 @@ from field_schema import (
 )
 from field_seeds import SEEDS
 from kube import Kube, collection
+
+IMMUTABLE = re.compile("(.*) (?:is|are) immutable; ")
 
 Stages = Callable[[Json], Iterator[str]]
 
@@ -96,7 +99,10 @@ class Fields:
         self.rules = list(_messages(schema))
         self.seeds = SEEDS[kind]
         self.immutable = {
-            words[0] for rule in self.rules if "is immutable" in rule and (words := rule.split())
+            name
+            for rule in self.rules
+            if (named := IMMUTABLE.match(rule))
+            for name in named[1].split(", ")
         }
         self.all = list(properties(schema))
         self.found = Findings()

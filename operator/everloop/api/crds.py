@@ -137,20 +137,34 @@ def _rule(rule: Rule) -> dict[str, str]:
     return {"rule": rule.rule, "message": rule.message}
 
 
-def _immutability(spec: type[Model], properties: Schema) -> list[dict[str, str]]:
-    """Presence and equality per field: `self == oldSelf` on a property lets it come and go."""
-    rules = []
+def _immutability(spec: type[Model], schema: Schema) -> list[dict[str, str]]:
+    """One rule for all immutable fields: each write of a status evaluates every rule of its object.
+
+    Presence and equality per field: `self == oldSelf` on a property lets it come and go.
+    """
+    if not spec.immutable:
+        return []
+    kept = {}
     for field in spec.immutable:
-        if field not in properties:
+        if field not in schema["properties"]:
             raise ValueError(f"{spec.__name__}.immutable names {field}, which is not a field")
-        rules.append(
-            {
-                "rule": f"has(self.{field}) == has(oldSelf.{field}) "
-                f"&& (!has(self.{field}) || self.{field} == oldSelf.{field})",
-                "message": f"{field} is immutable: make a new object instead",
-            }
+        always = field in schema.get("required", ()) or "default" in schema["properties"][field]
+        equal = f"self.{field} == oldSelf.{field}"
+        kept[field] = (
+            equal
+            if always
+            else f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {equal})"
         )
-    return rules
+    names = ", ".join(kept)
+    changed = " + ".join(f"({rule} ? '' : '{field} is immutable; ')" for field, rule in kept.items())
+    advice = "make a new object instead"
+    return [
+        {
+            "rule": " && ".join(kept.values()),
+            "message": f"{names} {'are' if len(kept) > 1 else 'is'} immutable; {advice}",
+            "messageExpression": f"{changed} + '{advice}'",
+        }
+    ]
 
 
 def crd(kind: type[Resource]) -> dict[str, Any]:
@@ -159,7 +173,7 @@ def crd(kind: type[Resource]) -> dict[str, Any]:
     status_model = cast(type[Model], kind.model_fields["status"].annotation)
     spec = structural(spec_model)
     validations = spec.get("x-kubernetes-validations", [])
-    spec["x-kubernetes-validations"] = validations + _immutability(spec_model, spec["properties"])
+    spec["x-kubernetes-validations"] = validations + _immutability(spec_model, spec)
     if not spec["x-kubernetes-validations"]:
         del spec["x-kubernetes-validations"]
     status = _without_defaults(structural(status_model))
