@@ -156,7 +156,9 @@ def _immutability(spec: type[Model], schema: Schema) -> list[dict[str, str]]:
             else f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {equal})"
         )
     names = ", ".join(kept)
-    changed = " + ".join(f"({rule} ? '' : '{field} is immutable; ')" for field, rule in kept.items())
+    changed = " + ".join(
+        f"({rule} ? '' : '{field} is immutable; ')" for field, rule in kept.items()
+    )
     advice = "make a new object instead"
     return [
         {
