@@ -56,7 +56,12 @@ class FakeView:
         return None
 
     def list(
-        self, kind: str, namespace: str, labels: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        namespace: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        model: str | None = None,
     ) -> Sequence[Object]:
         return [
             item
@@ -64,7 +69,15 @@ class FakeView:
             if is_kind(item, kind)
             and item["metadata"].get("namespace", "") == namespace
             and (labels or {}).items() <= item["metadata"].get("labels", {}).items()
+            and (model is None or item["spec"].get("modelName") == model)
         ]
+
+    def names(self, kind: str, namespace: str) -> Sequence[str]:
+        return [item["metadata"]["name"] for item in self.list(kind, namespace)]
+
+    def values(self, kind: str, namespace: str, annotation: str) -> Sequence[str]:
+        found = (item["metadata"].get("annotations", {}) for item in self.list(kind, namespace))
+        return [annotations[annotation] for annotations in found if annotation in annotations]
 
     def children(self, kind: str, owner: Object) -> Sequence[Object]:
         uid = owner["metadata"]["uid"]
@@ -75,6 +88,7 @@ class FakeView:
                 reference.get("controller") and reference["uid"] == uid
                 for reference in item["metadata"].get("ownerReferences", [])
             )
+            or item.get("spec", {}).get("provenance", {}).get("runUid") == uid
         ]
 
 

@@ -150,6 +150,9 @@ class Applier:
         desired = prepare(parent.item, child)
         try:
             live = self._cached(desired)
+            if live is None and child.on_conflict is OnConflict.REPLAN:
+                with self._cache.coming(desired):  # else all who plan meanwhile take this name
+                    return await self._create(parent, child, desired)
             if live is None:
                 return await self._create(parent, child, desired)
             return await self._reconcile(parent.item, child, desired, live)

@@ -1,4 +1,4 @@
-"""What we know of the cluster: trimmed objects, indexed by name, owner and label.
+"""What we know of the cluster: trimmed objects, by name, and by what index.py knows of them.
 
 Filled by watches, by lists and by the answers to our own writes, in any order: a version that is
 older than what is known, or of an object that is known to be gone, changes nothing.
@@ -7,27 +7,20 @@ older than what is known, or of an object that is known to be gone, changes noth
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from everloop import contract
 from everloop.cluster import objects
+from everloop.cluster.index import MODEL, Index
 from everloop.cluster.store import Place, Store
 from everloop.cluster.trim import trim
 
 Object = Mapping[str, Any]
 TOMBSTONES = 50_000  # uids of deleted objects that are remembered
-# Labels by which kinds look for objects; the others are too many, or too common, to be worth it.
-INDEXED = frozenset(
-    {
-        contract.LABEL_MODEL,
-        contract.LABEL_MODEL_VERSION,
-        contract.LABEL_DEPLOYMENT,
-        contract.LABEL_MONITOR,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -47,8 +40,8 @@ class Cache:
 
     def __init__(self) -> None:
         self._store = Store()
-        self._owned: dict[str, set[Place]] = defaultdict(set)  # by owner's uid
-        self._labelled: dict[tuple[str, str, str], set[Place]] = defaultdict(set)
+        self._index = Index()
+        self._coming: set[Place] = set()  # names of objects that are being created
         self._gone: OrderedDict[str, None] = OrderedDict()
 
     # --- the View ---------------------------------------------------------------------------------
@@ -57,25 +50,40 @@ class Cache:
         return self._store.get((self._resolve(kind), namespace, name))
 
     def list(
-        self, kind: str, namespace: str, labels: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        namespace: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        model: str | None = None,
     ) -> Sequence[Object]:
-        """Objects of a namespace, by name; with `labels`, those that bear all of them."""
+        """Objects of a namespace, by name: those with all `labels`, and of ours with this model."""
         qualified = self._resolve(kind)
         wanted = labels or {}
-        indexed = [pair for pair in wanted.items() if pair[0] in INDEXED]
-        names: Iterable[str] = self._store.names(qualified, namespace)
-        if indexed:
-            sets = (self._labelled.get((namespace, *pair), set()) for pair in indexed)
-            names = (place[2] for place in set.intersection(*sets) if place[0] == qualified)
+        terms = [*wanted.items(), *([(MODEL, model)] if model is not None else [])]
+        names: Iterable[str] | None = self._index.bearing(qualified, namespace, terms)
+        if names is None:
+            names = self._store.names(qualified, namespace)
         found = self._objects((qualified, namespace, name) for name in sorted(names))
         return [item for item in found if wanted.items() <= objects.labels(item).items()]
 
+    def names(self, kind: str, namespace: str) -> Sequence[str]:
+        """Names of all objects of a namespace, and of those that are being created."""
+        qualified = self._resolve(kind)
+        coming = (place[2] for place in self._coming if place[:2] == (qualified, namespace))
+        return [*self._store.names(qualified, namespace), *coming]
+
+    def values(self, kind: str, namespace: str, annotation: str) -> Sequence[str]:
+        """Values of an annotation (one of index.ANNOTATIONS) on the objects of a namespace."""
+        return list(self._index.values(self._resolve(kind), namespace, annotation))
+
     def children(self, kind: str, owner: Object) -> Sequence[Object]:
-        """Objects of a kind whose controller is `owner`, by name."""
+        """Objects of a kind whose controller is `owner`, or that were made from that run."""
+        namespace = str(objects.metadata(owner).get("namespace") or "")  # copies may be elsewhere
         return self._objects(
             place
-            for place in sorted(self._owned.get(objects.uid(owner), ()))
-            if kind in (place[0], place[0].partition(".")[0])
+            for place in sorted(self._index.made_by(objects.uid(owner)))
+            if kind in (place[0], place[0].partition(".")[0]) and place[1] == namespace
         )
 
     # --- filling ----------------------------------------------------------------------------------
@@ -96,10 +104,10 @@ class Cache:
             before = self._store.get(place)
             if known[0] != uid:
                 self._bury(known[0])
-            self._unindex(place, before or {})
+            self._index.remove(place, before or {})
         self._store.put(place, trim(item))
         after = self._store.get(place)
-        self._index(place, after or {})
+        self._index.add(place, after or {})
         return Change(before, after)
 
     def remove(self, item: Object) -> Change | None:
@@ -110,9 +118,19 @@ class Cache:
         if known is None or known[0] != uid:
             return None
         before = self._store.get(place)
-        self._unindex(place, before or {})
+        self._index.remove(place, before or {})
         self._store.remove(place)
         return Change(before, None)
+
+    @contextmanager
+    def coming(self, item: Object) -> Iterator[None]:
+        """While an object is being created, nobody else plans with its name."""
+        place = _place(item)
+        self._coming.add(place)
+        try:
+            yield
+        finally:
+            self._coming.discard(place)
 
     def stale(
         self, qualified: str, namespaces: Sequence[str], uids: set[str], version: int
@@ -152,20 +170,6 @@ class Cache:
         if len(self._gone) > TOMBSTONES:
             self._gone.popitem(last=False)
 
-    def _index(self, place: Place, item: Object) -> None:
-        owner = objects.controller(item)
-        if owner is not None:
-            self._owned[owner["uid"]].add(place)
-        for label in INDEXED & objects.labels(item).keys():
-            self._labelled[place[1], label, objects.labels(item)[label]].add(place)
-
-    def _unindex(self, place: Place, item: Object) -> None:
-        owner = objects.controller(item)
-        if owner is not None:
-            _discard(self._owned, owner["uid"], place)
-        for label in INDEXED & objects.labels(item).keys():
-            _discard(self._labelled, (place[1], label, objects.labels(item)[label]), place)
-
 
 def _place(item: Object) -> Place:
     meta = objects.metadata(item)
@@ -174,9 +178,3 @@ def _place(item: Object) -> Place:
         sys.intern(str(meta.get("namespace") or "")),
         str(meta["name"]),
     )
-
-
-def _discard(index: dict[Any, set[Any]], key: Any, place: Any) -> None:
-    index[key].discard(place)
-    if not index[key]:
-        del index[key]

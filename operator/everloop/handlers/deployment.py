@@ -83,12 +83,16 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
 
 def _versions(deployment: Deployment, view: View) -> dict[str, ModelVersion]:
     """Of its model, and those it lists: a wrong one must be seen to be refused."""
-    listed = {entry.model_version for entry in deployment.spec.versions or ()}
-    model = deployment.spec.model_name
+    namespace = deployment.metadata.namespace
+    listed = (
+        view.get("ModelVersion", namespace, entry.model_version)
+        for entry in deployment.spec.versions or ()
+    )
+    of_model = view.list("ModelVersion", namespace, model=deployment.spec.model_name)
     return {
         item["metadata"]["name"]: ModelVersion.model_validate(item)
-        for item in view.list("ModelVersion", deployment.metadata.namespace)
-        if item["spec"]["modelName"] == model or item["metadata"]["name"] in listed
+        for item in (*of_model, *listed)
+        if item is not None
     }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from everloop import contract
 from everloop.api.experiment import Experiment
 from everloop.api.report import from_config_map
 from everloop.api.trainingrun import TrainingRun
 from everloop.handlers.kind import Kind, Object, Ref, View
 from everloop.handlers.resources import CONFIG_MAPS, EXPERIMENTS, MODEL_VERSIONS, TRAINING_RUNS
+from everloop.handlers.version_reads import taken_version_names, version_made_from
 from everloop.manifests.trainingrun import config_name, report_name
 from everloop.plans.experiment import Observed, ObservedTrial, plan
 
@@ -23,19 +23,12 @@ def references(experiment: Object) -> Iterable[Ref]:
 
 async def observe(parent: Object, view: View, outside: Any) -> Observed:  # noqa: ARG001 (protocol)
     """The trials with their reports, and what the next version's number depends on."""
-    namespace, model = parent["metadata"]["namespace"], parent["spec"]["modelName"]
-    labels = {contract.LABEL_COMPONENT: contract.COMPONENT_REPORT, contract.LABEL_MODEL: model}
     trials = (_trial(parent, run, view) for run in view.children("TrainingRun", parent))
     return Observed(
         experiment=Experiment.model_validate(parent),
         raw_status=parent.get("status") or {},
         trials=tuple(trial for trial in trials if trial is not None),
-        versions=[
-            item
-            for item in view.list("ModelVersion", namespace)
-            if item["spec"]["modelName"] == model
-        ],
-        reports=view.list("ConfigMap", namespace, labels),
+        version_names=taken_version_names(parent["metadata"]["namespace"], view),
     )
 
 
@@ -51,6 +44,7 @@ def _trial(parent: Object, run: Object, view: View) -> ObservedTrial | None:
         raw_run=run,
         raw_report=report,
         raw_config=view.get("ConfigMap", namespace, config_name(name)),
+        raw_version=version_made_from(run, view),
         run=TrainingRun.model_validate(run),
         report=from_config_map(report) if report else None,
     )

@@ -65,11 +65,30 @@ class View(Protocol):
     def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
 
     def list(
-        self, kind: str, namespace: str, labels: Mapping[str, str] | None = None
-    ) -> Sequence[Object]: ...
+        self,
+        kind: str,
+        namespace: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        model: str | None = None,
+    ) -> Sequence[Object]:
+        """Those with all these labels and, of our kinds, with this spec.modelName.
+
+        Costs as much as it finds, if a label of cluster.index is among them or a model is named,
+        else as much as the namespace has.
+        """
+        ...
+
+    def names(self, kind: str, namespace: str) -> Sequence[str]:
+        """Names of all objects of a kind, and of those that are being created."""
+        ...
+
+    def values(self, kind: str, namespace: str, annotation: str) -> Sequence[str]:
+        """Values of an annotation (one of cluster.index) on the objects of a kind."""
+        ...
 
     def children(self, kind: str, owner: Object) -> Sequence[Object]:
-        """Objects of a kind whose controller is `owner` (by uid)."""
+        """Objects of a kind whose controller is `owner` (by uid); ModelVersions of that run."""
         ...
 
 

@@ -83,7 +83,7 @@ async def observe(parent: Object, view: View, outside: Any) -> Observed:
         champion_ended=_trained(champion, view, namespace),
         waiting=_waiting(deployment, champion, view, namespace),
         watch=await _watch(outside.prometheus, monitor, champion, outside.settings),
-        run_names=tuple(run["metadata"]["name"] for run in view.list("TrainingRun", namespace)),
+        run_names=tuple(view.names("TrainingRun", namespace)),
         runs=runs,
         records=records,
         rules=tuple(rules),
@@ -115,9 +115,8 @@ def _waiting(
     rejected = {item.model_version for item in deployment.status.rejected or ()}
     newer = [
         (item["spec"]["version"], item["metadata"]["name"])
-        for item in view.list("ModelVersion", namespace)
-        if item["spec"]["modelName"] == champion.spec.model_name
-        and item["spec"]["version"] > champion.spec.version
+        for item in view.list("ModelVersion", namespace, model=champion.spec.model_name)
+        if item["spec"]["version"] > champion.spec.version
         and item["metadata"]["name"] not in rejected
         and is_true(item.get("status"), contract.ELIGIBLE)
     ]

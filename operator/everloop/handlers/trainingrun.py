@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from everloop.handlers.resources import (
     PODS,
     TRAINING_RUNS,
 )
+from everloop.handlers.version_reads import taken_version_names, version_made_from
 from everloop.manifests.network import RUNS
 from everloop.manifests.trainingrun import build_champion, config_name, report_name
 from everloop.manifests.trainingrun_job import job_name
@@ -38,7 +39,6 @@ def references(run: Object) -> Iterable[Ref]:
 async def observe(run: Object, view: View, outside: Any) -> Observed:
     """The run's ConfigMaps, attempts and, before the first attempt, the champion."""
     namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
-    model = run["spec"]["modelName"]
     run_config = _own(run, view.get("ConfigMap", namespace, config_name(name)))
     report = _own(run, view.get("ConfigMap", namespace, report_name(name)))
     champion, problem = None, ""
@@ -54,18 +54,10 @@ async def observe(run: Object, view: View, outside: Any) -> Observed:
         report=report,
         champion=champion,
         champion_problem=problem,
-        versions=_versions_of(model, view.list("ModelVersion", namespace)) if registers else (),
+        version=version_made_from(run, view) if registers else None,
+        version_names=taken_version_names(namespace, view) if registers else (),
         network_policy=view.get(NETWORK_POLICIES.kind, namespace, RUNS),
-        reports=view.list("ConfigMap", namespace, _reports_of(model)) if registers else (),
     )
-
-
-def _versions_of(model: str, found: Sequence[Object]) -> list[Object]:
-    return [item for item in found if item["spec"]["modelName"] == model]
-
-
-def _reports_of(model: str) -> dict[str, str]:
-    return {contract.LABEL_COMPONENT: contract.COMPONENT_REPORT, contract.LABEL_MODEL: model}
 
 
 async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tuple[Attempt, ...]:

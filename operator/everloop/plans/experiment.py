@@ -25,25 +25,25 @@ from everloop.plans.search import Trial, size, suggest
 
 @dataclass(frozen=True)
 class ObservedTrial:
-    """A trial as read: its TrainingRun, and its ConfigMaps where they exist."""
+    """A trial as read: its TrainingRun, and its ConfigMaps and version where they exist."""
 
     number: int
     raw_run: Mapping[str, Any]
     raw_report: Mapping[str, Any] | None
     raw_config: Mapping[str, Any] | None
+    raw_version: Mapping[str, Any] | None
     run: TrainingRun
     report: Report | None
 
 
 @dataclass(frozen=True)
 class Observed:
-    """An Experiment, its trials, and the model's versions and reports for the next number."""
+    """An Experiment, its trials, and the names that are taken for its best one's version."""
 
     experiment: Experiment
     raw_status: Mapping[str, Any]
     trials: tuple[ObservedTrial, ...]
-    versions: Sequence[Mapping[str, Any]] = ()
-    reports: Sequence[Mapping[str, Any]] = ()
+    version_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,11 @@ def _register(observed: Observed, best: BestTrial) -> Registration:
     if trial.raw_report is None:  # a succeeded trial has one
         return Registration()
     return registration(
-        trial.raw_run, trial.raw_report, trial.raw_config, observed.versions, observed.reports
+        trial.raw_run,
+        trial.raw_report,
+        trial.raw_config,
+        trial.raw_version,
+        observed.version_names,
     )
 
 

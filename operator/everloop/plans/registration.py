@@ -37,30 +37,28 @@ def registration(
     run: Object,
     report: Object,
     run_config: Object | None,
-    versions: Iterable[Object],
-    reports: Iterable[Object],
+    made: Object | None,
+    taken: Iterable[str],
 ) -> Registration:
     """Register the succeeded run's model under the next number of its family.
 
-    All objects as read: the TrainingRun, its ConfigMaps `<run>-report` and `<run>-config`, all
-    ModelVersions of the model, all report ConfigMaps of the model. Gates are judged again from the
+    All objects as read: the TrainingRun, its ConfigMaps `<run>-report` and `<run>-config`, and the
+    ModelVersion that was made from it, if there is one. `taken` are the names of all ModelVersions
+    of the namespace, and those that reports were registered as. Gates are judged again from the
     report; whether a failing gate or another trial's better value forbids it is the caller's.
     """
     typed = TrainingRun.model_validate(run)
-    versions = list(versions)
     registered = registered_version(report)
     if registered:
         return Registration(version=registered)
-    for version in versions:
-        made_by = (version["spec"].get("provenance") or {}).get("runUid")
-        if made_by and made_by == typed.metadata.uid:
-            name = version["metadata"]["name"]
-            return Registration(patches=(_annotate(report, name),), version=name)
+    if made is not None:
+        name = made["metadata"]["name"]
+        return Registration(patches=(_annotate(report, name),), version=name)
     parsed = from_config_map(report)
     if parsed is None or not parsed.succeeded:
         return Registration()
     results, champion = judged(typed, parsed, run_config)
-    number = next_number(typed.spec.model_name, versions, reports)
+    number = next_number(typed.spec.model_name, taken)
     manifest = build_model_version(
         run, number, parsed, gates=results, champion=champion.ref, images=images_of(report)
     )
@@ -76,15 +74,14 @@ def judged(
     return judge(run.spec.gates, report, champion), champion
 
 
-def next_number(model: str, versions: Iterable[Object], reports: Iterable[Object]) -> int:
-    """One more than the highest that any ModelVersion, or any report of the model, names.
+def next_number(model: str, taken: Iterable[str]) -> int:
+    """One more than the highest number that the model has in these names.
 
-    Reports count since a deleted version's number must not come back with other bytes.
+    Names that only reports know count, too: a deleted version's must not come back with other
+    bytes.
     """
     pattern = re.compile(re.escape(model) + r"-v([0-9]+)")
-    names = [version["metadata"]["name"] for version in versions]
-    names += [registered_version(report) or "" for report in reports]
-    matches = (pattern.fullmatch(name) for name in names)
+    matches = (pattern.fullmatch(name) for name in taken)
     return 1 + max((int(match[1]) for match in matches if match), default=0)
 
 

@@ -67,8 +67,8 @@ class Observed:
     report: Object | None = None
     champion: dict[str, Any] | None = None
     champion_problem: str = ""
-    versions: Sequence[Object] = ()
-    reports: Sequence[Object] = ()
+    version: Object | None = None  # made from this run
+    version_names: Sequence[str] = ()  # taken, see plans.registration
     network_policy: Object | None = None  # of the namespace's runs
 
 
@@ -231,8 +231,8 @@ def _finished(observed: Observed, run: TrainingRun, report: Report, now: datetim
             observed.run,
             observed.report,
             observed.run_config,
-            observed.versions,
-            observed.reports,
+            observed.version,
+            observed.version_names,
         )
     trial = is_trial(observed.run)
     status = finished_status(

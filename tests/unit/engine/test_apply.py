@@ -11,7 +11,7 @@ import pytest
 from everloop import errors
 from everloop.cluster.apply import Applier
 from everloop.cluster.cache import Cache
-from everloop.plans.plan import Child, Mode
+from everloop.plans.plan import Child, Mode, OnConflict
 
 Json = dict[str, Any]
 
@@ -43,8 +43,8 @@ class FakeClient:
         return {**manifest, "metadata": metadata}
 
 
-def applier(client: FakeClient) -> Applier:
-    return Applier(client, Cache(), lambda _: None)  # type: ignore[arg-type]
+def applier(client: FakeClient, cache: Cache | None = None) -> Applier:
+    return Applier(client, cache or Cache(), lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,24 @@ async def test_what_is_there_unknown_to_the_plan_is_planned_with_anew() -> None:
     with pytest.raises(errors.Replan):
         await applier(client).children(parent(), [CONFIG, replace(JOB, after=True)])
     assert client.made == []
+
+
+async def test_who_plans_while_a_version_is_being_created_sees_its_number_taken() -> None:
+    """Else of many runs of a model that end together, all ask for one and all but one wait."""
+    cache, seen = Cache(), []
+    version = {
+        "apiVersion": "everloop.dev/v1alpha1",
+        "kind": "ModelVersion",
+        "metadata": {"name": "taxis-v1", "namespace": "ml"},
+    }
+
+    class Slow(FakeClient):
+        async def create(self, manifest: Mapping[str, Any]) -> Json:
+            seen.extend(cache.names("ModelVersion.everloop.dev", "ml"))
+            raise errors.Transient("the API server is away")
+
+    child = Child(version, Mode.CREATE_ONCE, owned=False, on_conflict=OnConflict.REPLAN)
+    with pytest.raises(errors.Transient):
+        await applier(Slow(parent()), cache).children(parent(), [child])
+    assert seen == ["taxis-v1"]
+    assert cache.names("ModelVersion.everloop.dev", "ml") == []

@@ -117,3 +117,47 @@ def test_what_nobody_reads_is_not_kept() -> None:
     assert found["spec"] == {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}
     assert found["status"] == {"phase": "Running"}
     assert "managedFields" not in found["metadata"]
+
+
+def make_version(name: str, number: int, run_uid: str, namespace: str = "n") -> Dict:
+    version = make(name, number, f"{namespace}-{name}", namespace=namespace)
+    spec = {"modelName": "taxis", "provenance": {"runUid": run_uid}}
+    return version | {"apiVersion": contract.API_VERSION, "kind": "ModelVersion", "spec": spec}
+
+
+def names(found: Any) -> list[str]:
+    return [item["metadata"]["name"] for item in found]
+
+
+def test_versions_are_found_by_model_and_by_their_run() -> None:
+    """A copy in another namespace is not the version of a run that is here."""
+    cache = Cache()
+    cache.put(make_version("taxis-v1", 1, "uid-run"))
+    cache.put(make_version("taxis-v1", 2, "uid-run", namespace="production"))
+    cache.put(make_version("taxis-v2", 3, "uid-other"))
+    assert names(cache.children("ModelVersion", make("run", 9))) == ["taxis-v1"]
+    assert names(cache.list("ModelVersion", "n", model="taxis")) == ["taxis-v1", "taxis-v2"]
+    assert cache.list("ModelVersion", "n", model="trains") == []
+    cache.remove(make_version("taxis-v1", 4, "uid-run"))
+    assert cache.children("ModelVersion", make("run", 9)) == []
+    assert names(cache.list("ModelVersion", "n", model="taxis")) == ["taxis-v2"]
+
+
+def test_values_of_an_annotation_follow() -> None:
+    cache = Cache()
+    key = contract.ANNOTATION_REGISTERED
+    cache.put(make("a-report", 1, annotations={key: "taxis-v1"}))
+    cache.put(make("b-report", 2, annotations={key: "taxis-v2"}))
+    assert cache.values("ConfigMap", "n", key) == ["taxis-v1", "taxis-v2"]
+    cache.put(make("a-report", 3, annotations={}))
+    cache.remove(make("b-report", 4))
+    assert cache.values("ConfigMap", "n", key) == []
+
+
+def test_a_name_is_taken_while_its_object_is_being_created() -> None:
+    cache = Cache()
+    cache.put(make("x", 1))
+    with cache.coming(make("y", 2)):
+        assert cache.names("ConfigMap", "n") == ["x", "y"]
+        assert cache.names("ConfigMap", "other") == []
+    assert cache.names("ConfigMap", "n") == ["x"]
