@@ -55,6 +55,15 @@ class Admin:
             found: Json = json.loads(text)
             return found
 
+    async def exists(self, path: str) -> bool:
+        """Whether there is an object."""
+        assert self._session is not None
+        async with self._session.get(f"{self.server}{path}") as answer:
+            await answer.read()
+            if answer.status not in (200, 404):
+                raise RuntimeError(f"GET {path}: {answer.status}")
+            return answer.status == 200
+
     async def make_run(self, namespace: str, run: Json) -> None:
         """Create a TrainingRun, and remember it for the stand-in that reports for it."""
         path = f"/apis/{contract.API_VERSION}/namespaces/{namespace}/trainingruns"
