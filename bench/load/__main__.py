@@ -62,7 +62,7 @@ async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) ->
             host = f"everloop.{SYSTEM}.svc"
             runners = Runners(admin, plane.state / "pki", operator.report_port, host)
             reporting = asyncio.create_task(runners.watch())
-            alive = asyncio.create_task(operator.ended())
+            alive = asyncio.create_task(operator.keep())
             growing = grow(admin, operator, count, options.namespaces)
             stages = await scenarios.first(growing, alive, reporting)
             alive.cancel()
@@ -76,6 +76,8 @@ async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) ->
             ratio = runs.per_second / jobs.per_second
             claims.check(f"{ratio:.2f} times the rate of {jobs.per_second:.1f} bare Jobs/s, "
                          "at least 0.5 wanted", ratio >= 0.5)  # fmt: skip
+            claims.check(f"{operator.restarts} restarts of the operator, none wanted",
+                         operator.restarts == 0)  # fmt: skip
             if options.chart:
                 draw(stages, empty, options.chart)
             await rest(operator, empty, claims)

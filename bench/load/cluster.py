@@ -82,10 +82,13 @@ class Admin:
                     *lines, buffer = (buffer + chunk).split(b"\n")
                     for line in lines:
                         event = json.loads(line)
-                        if event["type"] == "ERROR":
+                        if event["type"] != "ERROR":
+                            since = event["object"]["metadata"]["resourceVersion"]
+                            yield event
+                        elif event["object"].get("code") == 410:
+                            since = "0"  # the server forgot what went between: all there is, anew
+                        else:
                             raise RuntimeError(f"watch of {path}: {event['object']}")
-                        since = event["object"]["metadata"]["resourceVersion"]
-                        yield event
 
 
 async def each(
