@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from faults.runner import ENDED
 from samples import make_training_run
 
-from bench.load.cluster import Admin, Json, each
+from bench.load.cluster import PARALLEL, Admin, Json, each
 from everloop import contract
 from everloop.manifests.trainingrun_job import job_name
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 RUNS = f"/apis/{contract.API_VERSION}"
 MODELS = 5  # in one namespace
 FLOODERS = 4  # clients that make the flood; each waits for its answer
+WATCH_SECONDS = 5.0  # for a watch to tell of what there is, before what is measured begins
 FAIRNESS_PROBES = 20  # runs of the namespace that is not the flood's, before it
 PROBE_SECONDS = 2.0  # between two of them beside it, until the last run of the flood is Complete
 
@@ -38,30 +39,28 @@ class Rate:
 
 
 class Counter:
-    """Follows a collection until enough of its objects are done. Run `watch` as a task."""
+    """Follows a collection until all of these objects are done. Run `watch` as a task."""
 
-    def __init__(self, admin: Admin, path: str, condition: str) -> None:
+    def __init__(self, admin: Admin, path: str, condition: str, names: Iterable[str]) -> None:
         self._admin = admin
         self._path = path
         self._condition = condition
-        self.done: dict[str, float] = {}  # uid → when
-        self._changed = asyncio.Event()
+        self._missing = set(names)
+        self._all = asyncio.Event()
 
     async def watch(self) -> None:
         async for event in self._admin.watch(self._path):
             item = event["object"]
-            uid = item["metadata"]["uid"]
             conditions = (item.get("status") or {}).get("conditions") or []
-            if uid not in self.done and any(
+            if any(
                 one["type"] == self._condition and one["status"] == "True" for one in conditions
             ):
-                self.done[uid] = time.monotonic()
-                self._changed.set()
+                self._missing.discard(item["metadata"]["name"])
+                if not self._missing:
+                    self._all.set()
 
-    async def reach(self, count: int) -> None:
-        while len(self.done) < count:
-            self._changed.clear()
-            await self._changed.wait()
+    async def done(self) -> None:
+        await self._all.wait()
 
 
 async def namespaces(admin: Admin, prefix: str, count: int) -> list[str]:
@@ -85,45 +84,47 @@ async def namespaces(admin: Admin, prefix: str, count: int) -> list[str]:
 
 async def complete_runs(admin: Admin, where: list[str], numbers: range) -> Rate:
     """Create TrainingRuns, spread over the namespaces, until every one is Complete."""
-    counter = Counter(admin, f"{RUNS}/trainingruns", contract.COMPLETE)
-    task = asyncio.create_task(counter.watch())
-    await asyncio.sleep(1)  # what there was before is seen
-    before, started = len(counter.done), time.monotonic()
-    try:
 
-        async def make(number: int) -> None:
-            namespace = where[number % len(where)]
-            model = f"model-{number // len(where) % MODELS}"
-            run = make_training_run(f"run-{number:05}", namespace, modelName=model)
-            await admin.make_run(namespace, run)
+    async def make(number: int) -> None:
+        namespace = where[number % len(where)]
+        model = f"model-{number // len(where) % MODELS}"
+        run = make_training_run(f"run-{number:05}", namespace, modelName=model)
+        await admin.make_run(namespace, run)
 
-        await each(numbers, make)
-        await first(counter.reach(before + len(numbers)), task)
-    finally:
-        task.cancel()
-    return Rate(len(numbers), time.monotonic() - started)
+    names = {f"run-{number:05}" for number in numbers}
+    counter = Counter(admin, f"{RUNS}/trainingruns", contract.COMPLETE, names)
+    return await _timed(counter, numbers, make)
 
 
 async def complete_jobs(admin: Admin, where: list[str], numbers: range, template: Json) -> Rate:
     """The baseline: bare Jobs with the same pods, which end as soon as they run."""
-    counter = Counter(admin, "/apis/batch/v1/jobs", "Complete")
+
+    async def make(number: int) -> None:
+        namespace = where[number % len(where)]
+        job = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": f"job-{number:05}", "namespace": namespace},
+            "spec": {"backoffLimit": 0, "template": template},
+        }
+        await admin.call("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
+
+    names = {f"job-{number:05}" for number in numbers}
+    return await _timed(Counter(admin, "/apis/batch/v1/jobs", "Complete", names), numbers, make)
+
+
+async def _timed(
+    counter: Counter,
+    numbers: range,
+    make: Callable[[int], Awaitable[None]],
+    parallel: int = PARALLEL,
+) -> Rate:
     task = asyncio.create_task(counter.watch())
-    await asyncio.sleep(1)
-    before, started = len(counter.done), time.monotonic()
+    await asyncio.sleep(WATCH_SECONDS)
+    started = time.monotonic()
     try:
-
-        async def make(number: int) -> None:
-            namespace = where[number % len(where)]
-            job = {
-                "apiVersion": "batch/v1",
-                "kind": "Job",
-                "metadata": {"name": f"job-{number:05}", "namespace": namespace},
-                "spec": {"backoffLimit": 0, "template": template},
-            }
-            await admin.call("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
-
-        await each(numbers, make)
-        await first(counter.reach(before + len(numbers)), task)
+        await each(numbers, make, parallel)
+        await first(counter.done(), task)
     finally:
         task.cancel()
     return Rate(len(numbers), time.monotonic() - started)
@@ -148,31 +149,25 @@ async def fairness(admin: Admin, quiet: str, flood: str, runs: int) -> tuple[flo
     while not flooding.done():
         beside.append(await _until_job(admin, quiet, f"beside-{len(beside)}"))
         await asyncio.wait([flooding], timeout=PROBE_SECONDS)
-    seconds = await flooding
+    rate = await flooding
     medians = f"{statistics.median(alone):.2f} s alone, {statistics.median(beside):.2f} s beside"
-    print(f"  a flood of {runs} was Complete after {seconds:.0f} s ({runs / seconds:.1f}/s); "
+    print(f"  a flood of {runs} was Complete after {rate.seconds:.0f} s ({rate.per_second:.1f}/s); "
           f"from a run to its Job: median {medians} ({len(beside)} runs)")  # fmt: skip
     return max(alone), max(beside)
 
 
-async def _flood(admin: Admin, namespace: str, runs: int) -> float:
-    """As fast as FLOODERS clients can; returns the seconds until every run is Complete."""
-    counter = Counter(admin, f"/apis/{contract.API_VERSION}/namespaces/{namespace}/trainingruns",
-                      contract.COMPLETE)  # fmt: skip
-    task = asyncio.create_task(counter.watch())
-    started = time.monotonic()
+async def _flood(admin: Admin, namespace: str, runs: int) -> Rate:
+    """As fast as FLOODERS clients can, until every run is Complete."""
     template = make_training_run("x", namespace, modelName="flood")
 
     async def make(number: int) -> None:
         run = template | {"metadata": {"name": f"flood-{number:05}"}}
         await admin.make_run(namespace, run)
 
-    try:
-        await each(range(runs), make, FLOODERS)
-        await first(counter.reach(runs), task)
-    finally:
-        task.cancel()
-    return time.monotonic() - started
+    path = f"{RUNS}/namespaces/{namespace}/trainingruns"
+    names = {f"flood-{number:05}" for number in range(runs)}
+    counter = Counter(admin, path, contract.COMPLETE, names)
+    return await _timed(counter, range(runs), make, FLOODERS)
 
 
 async def _until_job(admin: Admin, namespace: str, name: str) -> float:

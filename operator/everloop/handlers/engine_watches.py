@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 SELECTOR = f"{contract.MANAGED_BY}={contract.MANAGED_BY_VALUE}"
 # Of ours, and out of sight: a hand took the label by which they are watched.
 STRAYS = f"{contract.LABEL_COMPONENT},{contract.MANAGED_BY}!={contract.MANAGED_BY_VALUE}"
-RELIST_SECONDS = 300.0
+RELIST_SECONDS = 300.0  # at least, between two lists of a kind that nothing asks for
+RELIST_SHARE = 0.001  # of the time that such lists may take; a big cluster is listed more rarely
 LISTS = 2  # under way at once, as each page is in memory whole
 SETTLE_SECONDS = 0.5  # one list for the many events with which a watch begins
 DEAD_SECONDS = 60.0  # an object that a list found and the watch has not told of since
@@ -164,14 +165,17 @@ class Watches:
 
     async def _keep(self, item: Watched) -> None:
         due = self._due[item.qualified]
+        took = 0.0
         while True:
             try:
-                async with asyncio.timeout(RELIST_SECONDS):
+                async with asyncio.timeout(max(RELIST_SECONDS, took / RELIST_SHARE)):
                     await due.wait()
                 await asyncio.sleep(SETTLE_SECONDS)
+                if not due.is_set():
+                    continue  # somebody else has listed meanwhile
             except TimeoutError:
                 logger.debug("%s: listing, as from time to time", item.qualified)
-            due.clear()
+            started = time.monotonic()
             try:
                 await self._list(item)
                 if item.labelled:
@@ -180,9 +184,11 @@ class Watches:
                 logger.warning("%s: cannot be listed: %s", item.qualified, error)
                 due.set()
                 await asyncio.sleep(1.0)
+            took = time.monotonic() - started
 
     async def _list(self, item: Watched) -> None:
         resource = item.resource
+        self._due[item.qualified].clear()  # what asked until now is answered by what begins now
         try:
             for namespace in self._namespaces or (None,):
                 async with self._slots:
