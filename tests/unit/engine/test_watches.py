@@ -1,0 +1,105 @@
+"""When a kind is listed: once for all who asked, and no more often than it is worth."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from everloop.cluster.cache import Cache
+from everloop.handlers import engine_watches
+from everloop.handlers.engine_watches import Watched, Watches
+from everloop.handlers.resources import JOBS
+from everloop.metrics import Metrics
+
+BEGINS = "/apis/batch/v1/jobs"  # the path of a list that kopf makes
+
+
+@dataclass
+class FakeClient:
+    """Counts lists; each takes some seconds, or until it is let go."""
+
+    seconds: float = 0.0
+    held: asyncio.Event | None = None
+    lists: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def pages(self, *selectors: Any) -> AsyncIterator[dict[str, Any]]:
+        if selectors[-1] == engine_watches.SELECTOR:
+            self.lists += 1
+            self.begun.set()
+            await asyncio.sleep(self.seconds)
+            if self.held is not None:
+                await self.held.wait()
+        yield {"metadata": {"resourceVersion": "1"}, "items": []}
+
+
+def make_watches(client: FakeClient) -> Watches:
+    async def lost(_: Any) -> bool:
+        return False
+
+    return Watches(
+        [Watched(JOBS, labelled=True)],
+        [],
+        client=client,  # type: ignore[arg-type]
+        cache=Cache(),
+        metrics=Metrics(),
+        changed=lambda _: None,
+        lost=lost,
+    )
+
+
+@contextmanager
+def keeping(watches: Watches) -> Iterator[None]:
+    task = asyncio.create_task(watches.keep())
+    try:
+        yield
+    finally:
+        with suppress(asyncio.CancelledError):
+            task.cancel()
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_watches, "SETTLE_SECONDS", 0.05)
+
+
+async def test_a_list_answers_all_who_asked_before_it() -> None:
+    client = FakeClient()
+    watches = make_watches(client)
+    with keeping(watches):
+        watches.begins(BEGINS)
+        watches.expect_gaps()
+        await watches.relist()
+        await asyncio.sleep(0.3)
+    assert client.lists == 1
+
+
+async def test_who_asks_while_a_list_is_under_way_gets_another() -> None:
+    client = FakeClient(held=asyncio.Event())
+    watches = make_watches(client)
+    assert client.held is not None
+    with keeping(watches):
+        watches.begins(BEGINS)
+        await client.begun.wait()
+        watches.begins(BEGINS)  # the list may have gone past what it missed
+        client.held.set()
+        await asyncio.sleep(0.3)
+    assert client.lists == 2
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(0.0, True), (0.2, False)])
+async def test_what_takes_long_is_listed_rarely(
+    seconds: float, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a tenth of the time, 0.2 s a list are worth one in 2 s."""
+    monkeypatch.setattr(engine_watches, "RELIST_SECONDS", 0.01)
+    monkeypatch.setattr(engine_watches, "RELIST_SHARE", 0.1)
+    client = FakeClient(seconds)
+    with keeping(make_watches(client)):
+        await asyncio.sleep(0.5)
+    assert (client.lists > 1) is again
