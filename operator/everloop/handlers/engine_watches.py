@@ -32,7 +32,7 @@ RELIST_SECONDS = 300.0  # at least, between two lists of a kind that nothing ask
 RELIST_SHARE = 0.001  # of the time that such lists may take; a big cluster is listed more rarely
 LISTS = 2  # under way at once, as each page is in memory whole
 SETTLE_SECONDS = 0.5  # one list for the many events with which a watch begins
-DEAD_SECONDS = 60.0  # an object that a list found and the watch has not told of since
+DEAD_SECONDS = 60.0  # an object that a list found and the watch, though it had the time, not
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Watches:
         self._listed: set[str] = set()  # kinds that were listed once
         self._due: dict[str, asyncio.Event] = {name: asyncio.Event() for name in self._watched}
         self._missed: dict[str, tuple[int, float]] = {}  # kind → version, since when
+        self._beginning: dict[str, float] = {}  # kind → when the watch last told of what it listed
         self._slots = asyncio.Semaphore(LISTS)
         cache.serve(self._watched)
 
@@ -133,7 +134,11 @@ class Watches:
     def dead(self) -> list[str]:
         """The watches that are proven dead."""
         now = time.monotonic()
-        return [kind for kind, (_, since) in self._missed.items() if now - since > DEAD_SECONDS]
+        return [
+            kind
+            for kind, (_, since) in self._missed.items()
+            if now - max(since, self._beginning.get(kind, since)) > DEAD_SECONDS
+        ]
 
     # --- inside -----------------------------------------------------------------------------------
     def _handler(
@@ -146,6 +151,8 @@ class Watches:
             self._metrics.ages.seen(name)
             handled()
             live = dict(event["object"])
+            if event["type"] is None:  # of the list with which a watch begins: it has more to tell
+                self._beginning[name] = time.monotonic()
             missed = self._missed.get(name)
             if missed is not None and objects.version(live) >= missed[0]:
                 del self._missed[name]

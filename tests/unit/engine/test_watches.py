@@ -1,4 +1,4 @@
-"""When a kind is listed: once for all who asked, and no more often than it is worth."""
+"""When a kind is listed, and when what a list found proves its watch dead."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
+import kopf
 import pytest
 
 from everloop.cluster.cache import Cache
@@ -24,6 +26,7 @@ class FakeClient:
     """Counts lists; each takes some seconds, or until it is let go."""
 
     seconds: float = 0.0
+    items: list[dict[str, Any]] = field(default_factory=list)
     held: asyncio.Event | None = None
     lists: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -35,7 +38,7 @@ class FakeClient:
             await asyncio.sleep(self.seconds)
             if self.held is not None:
                 await self.held.wait()
-        yield {"metadata": {"resourceVersion": "1"}, "items": []}
+        yield {"metadata": {"resourceVersion": "9"}, "items": self.items}
 
 
 def make_watches(client: FakeClient) -> Watches:
@@ -103,3 +106,40 @@ async def test_what_takes_long_is_listed_rarely(
     with keeping(make_watches(client)):
         await asyncio.sleep(0.5)
     assert (client.lists > 1) is again
+
+
+def make_job(name: str, version: int) -> dict[str, Any]:
+    meta = {"name": name, "namespace": "n", "uid": name, "resourceVersion": str(version)}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    now = SimpleNamespace(seconds=1000.0)
+    monkeypatch.setattr(engine_watches.time, "monotonic", lambda: now.seconds)
+    return now
+
+
+async def test_a_watch_that_still_tells_of_its_list_is_not_dead(
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand objects take longer than a dead watch may; after them, its time begins."""
+    handlers: list[Any] = []
+    monkeypatch.setattr(kopf.on, "event", lambda *_, **__: handlers.append)
+    client = FakeClient()
+    watches = make_watches(client)
+    settings: Any = SimpleNamespace(watching=SimpleNamespace(label_selectors={}))
+    watches.register(kopf.OperatorRegistry(), settings, lambda: None)
+    await watches.relist()
+    client.items = [make_job("missed", 8)]
+    await watches.relist()
+    for _ in range(3):
+        clock.seconds += 50
+        await handlers[0](event={"type": None, "object": make_job("older", 5)})
+        assert watches.dead() == []
+    clock.seconds += 50
+    assert watches.dead() == []
+    clock.seconds += 50
+    assert watches.dead() == ["Job.batch"]
+    await handlers[0](event={"type": "ADDED", "object": make_job("missed", 8)})
+    assert watches.dead() == []
