@@ -7,6 +7,7 @@ from experiment_world import World
 
 from everloop import contract
 from everloop.api.conditions import find, is_true
+from everloop.handlers.experiment import references
 
 
 def test_a_search_runs_in_parallel_and_registers_the_best() -> None:
@@ -25,6 +26,7 @@ def test_a_search_runs_in_parallel_and_registers_the_best() -> None:
     world.end(3, 0.64)
     world.tick()  # creates the version
     assert not is_true(world.experiment["status"], contract.COMPLETE)
+    assert list(references(world.experiment)), "it waits to see it"
     world.tick()  # sees it, annotates the report
     status = world.experiment["status"]
     assert is_true(status, contract.COMPLETE)
@@ -32,6 +34,7 @@ def test_a_search_runs_in_parallel_and_registers_the_best() -> None:
     assert status["modelVersion"] == "m-v1"
     assert world.get("ModelVersion", "m-v1")["spec"]["provenance"]["run"] == "search-1"
     assert world.tick().status == status, "at rest the status must not change"
+    assert not list(references(world.experiment)), "later versions are none of its business"
 
 
 def test_losing_all_status_loses_nothing() -> None:

@@ -16,7 +16,13 @@ from everloop.plans.experiment import Observed, ObservedTrial, plan
 
 
 def references(experiment: Object) -> Iterable[Ref]:
-    """New versions of the model, so that a taken number is seen before the next try."""
+    """New versions of the model, so that a taken number is seen before the next try.
+
+    None once it has ended: each version that a model ever gets would wake all its searches, and
+    each of them reads all its trials.
+    """
+    if (experiment.get("status") or {}).get("completionTime"):
+        return
     namespace = experiment["metadata"]["namespace"]
     yield Ref("ModelVersion", namespace, model=experiment["spec"]["modelName"])
 
