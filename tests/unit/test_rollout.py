@@ -50,6 +50,8 @@ def test_a_good_challenger_goes_through_all_steps_and_replaces_the_champion() ->
     assert (world.status.challenger, world.status.step) == (V2, 1)
     world.answer(V2, 300, 0)
     world.tick(minutes=1)
+    assert (world.status.step, world.weights) == (2, {V1: 90, V2: 10}), "first what was passed"
+    world.tick()
     assert world.weights == {V1: 50, V2: 50}
     assert world.status.verdicts[0].verdict == "Pass"
     assert world.status.verdicts[0].samples == 300

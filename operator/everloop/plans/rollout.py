@@ -110,7 +110,22 @@ class Pass:
     now: datetime
 
     def advance(self, progress: Progress, evidence: Evidence) -> Outcome:
-        """Take the rollout as far as it gets now; steps that are done at once cost no pass."""
+        """Take the rollout as far as it gets now; steps that are done at once cost no pass.
+
+        That a step is over is written before the weights of the next are asked for: a crash in
+        between would take them back to the step that the status names, and judge it again.
+        """
+        outcome = self._advance(progress, evidence)
+        if outcome.decision is None and outcome.progress.step > progress.step:
+            return replace(outcome, target=self._target(progress), look_at=self.now)
+        return outcome
+
+    def hold(self, progress: Progress) -> Outcome:
+        """A suspended rollout: the weights of the step it is at, and nothing else."""
+        where = describe(self.spec.steps, progress.step)
+        return Outcome(self._target(progress), progress, f"held by spec.suspend at {where}")
+
+    def _advance(self, progress: Progress, evidence: Evidence) -> Outcome:
         rejected = self._never_ready(progress)
         if rejected is not None:
             return rejected
@@ -122,11 +137,6 @@ class Pass:
             progress = outcome
             evidence = Evidence()  # what was counted belongs to the step before
         return self._decide(progress, "Promote", "RolloutComplete", f"all {len(steps)} steps done")
-
-    def hold(self, progress: Progress) -> Outcome:
-        """A suspended rollout: the weights of the step it is at, and nothing else."""
-        where = describe(self.spec.steps, progress.step)
-        return Outcome(self._target(progress), progress, f"held by spec.suspend at {where}")
 
     def _step(self, progress: Progress, evidence: Evidence) -> Outcome | Progress:
         """What a step says: an outcome to stop at, or, when it is done, the next one."""
