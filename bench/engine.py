@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "tests" / "support"
@@ -29,6 +30,7 @@ sys.path[:0] = [str(SUPPORT), str(ROOT)]
 from devcluster.control_plane_only import ControlPlane  # noqa: E402
 from kube import Kube  # noqa: E402
 from operator_process import OperatorProcess  # noqa: E402
+from rights import kubeconfig_of  # noqa: E402
 from toy import CRD, GROUP, make_toy  # noqa: E402
 
 from everloop.cluster import credentials  # noqa: E402
@@ -37,6 +39,27 @@ from everloop.cluster.client import MERGE, Client  # noqa: E402
 DEADLINE_SECONDS = 900
 QUIET_SECONDS = 6.0  # without a write: the operator has nothing more to do
 OURS, THEIRS = "everloop", "idiomatic kopf"
+ACCOUNT = "operator"
+# Both have a token, as in a pod: a client's certificate is verified anew with each request, which
+# is a fifth of what the API server does in this benchmark. kopf looks for CRDs and namespaces, so
+# both may do everything.
+EVERYTHING: dict[str, Any] = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "bench"},
+    "roleRef": {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "ClusterRole",
+        "name": "cluster-admin",
+    },
+    "subjects": [
+        {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "Group",
+            "name": "system:serviceaccounts",
+        }
+    ],
+}
 AGENTS = {OURS: ("everloop",), THEIRS: ("kopf", "OpenAPI-Generator")}
 
 
@@ -143,15 +166,17 @@ def run(plane: ControlPlane, which: str, namespace: str, count: int, work: Path)
     """One run: creation, change, restart."""
     assert plane.audit_log is not None
     audit_log = Path(plane.audit_log)
-    Kube(plane.kubeconfig).namespace(namespace)
+    kube = Kube(plane.kubeconfig)
+    kube.namespace(namespace)
+    kubeconfig = kubeconfig_of(kube, work, namespace, ACCOUNT)
     asyncio.run(each(plane.kubeconfig, namespace, count, None))
     operator: OperatorProcess | IdiomaticOperator
     log = work / f"{namespace}.log"
     if which == OURS:
         settings = {"namespace": namespace, "watch_namespaces": namespace}
-        operator = OperatorProcess(plane.kubeconfig, log, **settings)
+        operator = OperatorProcess(kubeconfig, log, **settings)
     else:
-        operator = IdiomaticOperator(plane.kubeconfig, namespace, log)
+        operator = IdiomaticOperator(kubeconfig, namespace, log)
     phases = []
     audit = Audit(audit_log, namespace, AGENTS[which])
     operator.start()
@@ -196,7 +221,9 @@ def main() -> None:
         plane = ControlPlane(f"bench-{os.getpid()}", audit_log=work / "audit.log")
         plane.start()
         try:
-            Kube(plane.kubeconfig).install([CRD])
+            kube = Kube(plane.kubeconfig)
+            kube.install([CRD])
+            kube.apply(EVERYTHING, "bench")
             for number in range(options.runs):
                 for which in (OURS, THEIRS) if number % 2 == 0 else (THEIRS, OURS):
                     namespace = f"{which.split()[-1]}-{number}"

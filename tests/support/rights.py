@@ -214,11 +214,17 @@ def account(
     objects = of_kind(rendered(*values), "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
     for item in _moved(objects, namespace, name):
         kube.apply(item, "tests")
-    who = {"kind": "ServiceAccount", "apiVersion": "v1"}
-    kube.apply(who | {"metadata": {"name": name, "namespace": namespace}}, "tests")
     if name == TOY:
         _grant_toys(kube, namespace)
+    found = kubeconfig_of(kube, folder, namespace, name)
     _until_allowed(kube, namespace, name, narrowed=bool(values))
+    return found
+
+
+def kubeconfig_of(kube: Kube, folder: Path, namespace: str, name: str) -> Path:
+    """A kubeconfig with a token of this service account, which is made if it is missing."""
+    who = {"kind": "ServiceAccount", "apiVersion": "v1"}
+    kube.apply(who | {"metadata": {"name": name, "namespace": namespace}}, "tests")
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
     request = {
         "apiVersion": "authentication.k8s.io/v1",

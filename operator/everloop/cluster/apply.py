@@ -161,16 +161,18 @@ class Applier:
                 raise
             return Problem(error.condition, f"{objects.describe(desired)}: {error}")
 
-    async def _require(self, once: _Parent) -> None:
+    async def _require(self, once: _Parent, child: Child) -> None:
         """Nothing is made for a parent that is gone. Raises errors.Conflict.
 
         Watches of different kinds do not wait for each other: of a parent that was deleted with its
         children, the children may be seen to go first, and would be made again; so would those of
-        a parent that a list from an old cache still shows. One look a pass.
+        a parent that a list from an old cache still shows. One look a pass, and none at the first
+        pass: a parent without a status has no children that could have gone, and if it has gone
+        itself, what it owns goes, too. A look costs as much as half a creation.
         """
-        if once.seen:
-            return
         parent = once.item
+        if once.seen or (child.owned and not parent.get("status")):
+            return
         live = await self._read(parent)
         same = live is not None and objects.uid(live) == objects.uid(parent)
         leaving = live is not None and objects.metadata(live).get("deletionTimestamp")
@@ -185,7 +187,7 @@ class Applier:
         live = await self._read(desired) if place in self._conflicts else None
         self._conflicts.discard(place)
         if live is None:
-            await self._require(once)
+            await self._require(once, child)
             try:
                 self._put(await self._client.create(desired))
                 return None

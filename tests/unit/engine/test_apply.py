@@ -18,7 +18,17 @@ Json = dict[str, Any]
 
 def parent(uid: str = "1", **metadata: Any) -> Json:
     meta = {"name": "a", "namespace": "ml", "uid": uid, "resourceVersion": "1", **metadata}
-    return {"apiVersion": "everloop.dev/v1alpha1", "kind": "TrainingRun", "metadata": meta}
+    return {
+        "apiVersion": "everloop.dev/v1alpha1",
+        "kind": "TrainingRun",
+        "metadata": meta,
+        "status": {"attempts": 1},
+    }
+
+
+def new_parent() -> Json:
+    """One that no pass has seen."""
+    return {key: value for key, value in parent().items() if key != "status"}
 
 
 JOB = Child(
@@ -60,6 +70,20 @@ async def test_nothing_is_made_for_a_parent_that_is_gone(live: Json | None) -> N
     client = FakeClient(live)
     with pytest.raises(errors.Conflict):
         await applier(client).children(parent(), [JOB])
+    assert client.made == []
+
+
+async def test_a_new_parent_is_not_looked_at() -> None:
+    """No child of it could have been seen to go; what it owns would go with it."""
+    client = FakeClient(live=None)
+    assert await applier(client).children(new_parent(), [JOB]) == []
+    assert client.made == ["a-2"]
+
+
+async def test_what_a_new_parent_does_not_own_is_not_made_without_it() -> None:
+    client = FakeClient(live=None)
+    with pytest.raises(errors.Conflict):
+        await applier(client).children(new_parent(), [replace(JOB, owned=False)])
     assert client.made == []
 
 
