@@ -36,6 +36,7 @@ rules:
 - level: None
 """
 MEGABYTES, FILES = 20, 2  # of a bounded log: the file in use, and older ones beside it
+UNBOUNDED = 100_000  # megabytes: by default it is rotated at 100, under the eyes of who reads on
 
 
 def flags(policy: str, folder: Path, log: Path, *, bounded: bool = False) -> list[str]:
@@ -44,8 +45,8 @@ def flags(policy: str, folder: Path, log: Path, *, bounded: bool = False) -> lis
     file.write_text(policy)
     found = [f"--audit-policy-file={file}", f"--audit-log-path={log}", "--audit-log-mode=blocking"]
     if bounded:
-        found += [f"--audit-log-maxsize={MEGABYTES}", f"--audit-log-maxbackup={FILES}"]
-    return found
+        return [*found, f"--audit-log-maxsize={MEGABYTES}", f"--audit-log-maxbackup={FILES}"]
+    return [*found, f"--audit-log-maxsize={UNBOUNDED}"]
 
 
 def files(log: Path) -> list[Path]:

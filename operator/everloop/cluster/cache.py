@@ -92,15 +92,24 @@ class Cache:
         for qualified in kinds:
             self._store.serve(qualified)
 
+    def knows(self, item: Object) -> bool:
+        """Whether this object says nothing new, as most events that follow our own writes."""
+        if objects.uid(item) in self._gone:
+            return True
+        known = self._store.known(_place(item))
+        return (
+            known is not None
+            and known[0] == objects.uid(item)
+            and known[1] >= objects.version(item)
+        )
+
     def put(self, item: Object) -> Change | None:
         """Take an object as read. None if we knew as much or more."""
-        uid, place = objects.uid(item), _place(item)
-        if uid in self._gone:
+        if self.knows(item):
             return None
+        uid, place = objects.uid(item), _place(item)
         before, known = None, self._store.known(place)
         if known is not None:
-            if known[0] == uid and known[1] >= objects.version(item):
-                return None
             before = self._store.get(place)
             if known[0] != uid:
                 self._bury(known[0])

@@ -46,21 +46,24 @@ class Lease:
         """Whether no other replica can hold it at this moment."""
         return self._renewed is not None and time.monotonic() - self._renewed < self._give_up_after
 
+    async def take(self) -> str:
+        """Try once to become the holder: "" if this process is it, else who is. Raises no error."""
+        started = time.monotonic()
+        try:
+            holder = await self._try()
+        except errors.ApiError as error:
+            logger.warning("the Lease cannot be read or written: %s", error)
+            return "?"
+        if not holder:
+            self._renewed = started
+            logger.info("acting: the Lease %s is ours", self._name)
+        return holder
+
     async def acquire(self) -> None:
         """Wait until this process is the holder."""
         waiting_for = ""
-        while True:
-            started = time.monotonic()
-            try:
-                holder = await self._try()
-            except errors.ApiError as error:
-                logger.warning("the Lease cannot be read or written: %s", error)
-                holder = waiting_for or "?"
-            if not holder:
-                self._renewed = started
-                logger.info("acting: the Lease %s is ours", self._name)
-                return
-            if holder != waiting_for:
+        while holder := await self.take():
+            if holder not in (waiting_for, "?"):
                 logger.info("standing by: the Lease %s is held by %s", self._name, holder)
                 waiting_for = holder
             await asyncio.sleep(self._seconds / 10)

@@ -128,8 +128,7 @@ class Engine:
         return self._leading
 
     async def lead(self) -> None:
-        """Begin to act. The list comes after the Lease: it shows all that the last holder did."""
-        await self.watches.relist()
+        """Begin to act, after the Lease and a list that shows all that its last holder did."""
         self._leading = True
         await self.watches.reclaim()  # before anybody plans without what lost its label
         jobs = [self._reconciler.work() for _ in range(self._settings.workers)]

@@ -144,13 +144,17 @@ class Operator:
             await asyncio.sleep(1.0)
 
     async def _act(self, engine: Engine, lease: Lease, client: Client) -> None:
-        await _until_answered(engine.watches.relist)
-        self._missing = ""
-        self._listed.set()
+        """Where the Lease is free, which is the usual start, the cluster is listed once: the list
+        with which leading begins is enough. A standby has one before, to begin warm.
+        """
+        leading = not await lease.take()
+        if not leading:
+            await self._list(engine)
         # On every replica: a standby says that it is one, which is an answer and not a timeout.
         parts = [asyncio.create_task(self._intake(item, engine)) for item in self._intakes]
         try:
-            await lease.acquire()
+            if not leading:
+                await lease.acquire()
             # Held from the first moment, while the start of the rest may take its time.
             acting = [
                 asyncio.create_task(part) for part in (lease.hold(), self._lead(engine, client))
@@ -167,8 +171,14 @@ class Operator:
         prepare = self._before_leading
         if prepare is not None:
             await _until_answered(lambda: prepare(client))
+        await self._list(engine)
         await _until_answered(engine.lead)
         await asyncio.Event().wait()
+
+    async def _list(self, engine: Engine) -> None:
+        await _until_answered(engine.watches.relist)
+        self._missing = ""
+        self._listed.set()
 
     async def _intake(self, intake: Intake, engine: Engine) -> None:
         """An intake that returns had nothing to do; one that fails begins again."""

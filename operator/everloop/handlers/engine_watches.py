@@ -160,15 +160,21 @@ class Watches:
                 if not (_kept(live) and await self._lost(live)):
                     self._tell(self._cache.remove(live))
                 return
-            if _taken(self._known(name, live), live) and await self._lost(live):
-                return
-            self._tell(self._cache.put(live))
+            self._tell(await self._take(name, live))
 
         return on_event
 
-    def _known(self, name: str, live: Object) -> Object | None:
+    async def _take(self, name: str, live: Object) -> Change | None:
+        """Put what was seen into the cache, unless a hand took what we know it by: that is put
+        right first, and what is known stays until then.
+        """
+        if self._cache.knows(live):
+            return None
         meta = objects.metadata(live)
-        return self._cache.get(name, str(meta.get("namespace") or ""), meta["name"])
+        known = self._cache.get(name, str(meta.get("namespace") or ""), meta["name"])
+        if _taken(known, live) and await self._lost(live):
+            return None
+        return self._cache.put(live)
 
     async def _keep(self, item: Watched) -> None:
         due = self._due[item.qualified]
@@ -232,7 +238,7 @@ class Watches:
                 live.setdefault("apiVersion", resource.api_version)
                 live.setdefault("kind", resource.kind)
                 uids.add(objects.uid(live))
-                change = self._cache.put(live)
+                change = await self._take(item.qualified, live)
                 if change is not None:
                     self._learnt(item.qualified, objects.version(live))
                     self._tell(change)

@@ -42,6 +42,18 @@ def test_older_news_change_nothing() -> None:
     assert version(cache, "x") == "10"
 
 
+def test_it_says_what_is_no_news() -> None:
+    cache = Cache()
+    assert not cache.knows(make("x", 9))
+    cache.put(make("x", 9))
+    assert cache.knows(make("x", 9))
+    assert cache.knows(make("x", 8))
+    assert not cache.knows(make("x", 10))
+    assert not cache.knows(make("x", 9, "successor"))
+    cache.remove(make("x", 10))
+    assert cache.knows(make("x", 11)), "it is gone for good"
+
+
 def test_what_is_gone_does_not_come_back_by_an_old_answer() -> None:
     cache = Cache()
     cache.put(make("x", 9))

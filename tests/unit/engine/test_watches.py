@@ -41,15 +41,15 @@ class FakeClient:
         yield {"metadata": {"resourceVersion": "9"}, "items": self.items}
 
 
-def make_watches(client: FakeClient) -> Watches:
-    async def lost(_: Any) -> bool:
-        return False
+def make_watches(client: FakeClient, cache: Cache | None = None, put_right: Any = None) -> Watches:
+    async def lost(item: Any) -> bool:
+        return put_right is not None and put_right(item) is None
 
     return Watches(
         [Watched(JOBS, labelled=True)],
         [],
         client=client,  # type: ignore[arg-type]
-        cache=Cache(),
+        cache=cache or Cache(),
         metrics=Metrics(),
         changed=lambda _: None,
         lost=lost,
@@ -111,6 +111,22 @@ async def test_what_takes_long_is_listed_rarely(
 def make_job(name: str, version: int) -> dict[str, Any]:
     meta = {"name": name, "namespace": "n", "uid": name, "resourceVersion": str(version)}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta}
+
+
+async def test_a_list_that_is_first_to_see_an_owner_taken_has_it_put_right() -> None:
+    """Else the event that follows would be no news, and nobody would put it back."""
+    owned = make_job("job", 1)
+    owner = {"uid": "run", "kind": "TrainingRun", "name": "run", "controller": True}
+    owned["metadata"]["ownerReferences"] = [owner]
+    client, cache, put_right = FakeClient(items=[owned]), Cache(), []
+    watches = make_watches(client, cache, put_right.append)
+    await watches.relist()
+    client.items = [make_job("job", 2)]
+    await watches.relist()
+    assert put_right == client.items
+    known = cache.get("Job", "n", "job")
+    assert known is not None
+    assert known["metadata"]["ownerReferences"], "until then it is not taken for a stranger's"
 
 
 @pytest.fixture

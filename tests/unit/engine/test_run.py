@@ -1,0 +1,74 @@
+"""How a process begins: one list where the Lease is free; where it is not, one to stand by with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from everloop.handlers.engine_run import Operator
+from everloop.settings import Settings
+
+
+class FakeEngine:
+    """Tells what is done with it."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Queue[str] = asyncio.Queue()
+
+    @property
+    def watches(self) -> FakeEngine:
+        return self
+
+    async def relist(self) -> None:
+        self.done.put_nowait("list")
+
+    async def lead(self) -> None:
+        self.done.put_nowait("lead")
+
+
+class FakeLease:
+    """Held by another replica until `free` is set."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+
+    async def take(self) -> str:
+        return "" if self.free.is_set() else "another"
+
+    async def acquire(self) -> None:
+        await self.free.wait()
+
+    async def hold(self) -> None:
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def started(engine: FakeEngine, lease: FakeLease) -> AsyncIterator[Operator]:
+    operator = Operator((), Settings(), outside=lambda _: None)
+    task = asyncio.create_task(operator._act(engine, lease, None))  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        yield operator
+    task.cancel()
+
+
+async def test_a_free_lease_is_led_with_one_list() -> None:
+    engine, lease = FakeEngine(), FakeLease()
+    lease.free.set()
+    async with started(engine, lease) as operator:
+        assert operator._unready() != []
+        assert await engine.done.get() == "list"
+        assert await engine.done.get() == "lead"
+        assert operator._unready() == []
+
+
+async def test_a_standby_is_ready_with_a_list_of_its_own_and_leads_with_another() -> None:
+    engine, lease = FakeEngine(), FakeLease()
+    async with started(engine, lease) as operator:
+        await operator._listed.wait()
+        assert operator._unready() == []
+        assert await engine.done.get() == "list"
+        assert engine.done.empty()
+        lease.free.set()
+        assert await engine.done.get() == "list"
+        assert await engine.done.get() == "lead"
