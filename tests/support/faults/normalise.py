@@ -107,12 +107,13 @@ def _words(item: Json) -> Iterable[tuple[str, str]]:
     meta = item["metadata"]
     prefix = meta.get("generateName")
     name = f"{prefix}<random>" if prefix else meta["name"]
+    hashed = (meta.get("labels") or {}).get("pod-template-hash")
+    if hashed:  # of a few digits now and then, which no pattern tells from a word
+        name = name.replace(hashed, "<template>")
+        yield hashed, "<template>"
     yield meta["uid"], f"<uid of {item['kind']} {name}>"
     if prefix:
         yield meta["name"], name
-    hashed = (meta.get("labels") or {}).get("pod-template-hash")
-    if hashed:
-        yield hashed, "<template>"
 
 
 def _cleaned(value: Any, masked: Callable[[str], str], plural: str, key: str = "") -> Any:
