@@ -47,9 +47,11 @@ class FakeLease:
 async def started(engine: FakeEngine, lease: FakeLease) -> AsyncIterator[Operator]:
     operator = Operator((), Settings(), outside=lambda _: None)
     task = asyncio.create_task(operator._act(engine, lease, None))  # type: ignore[arg-type]
-    async with asyncio.timeout(5):
-        yield operator
-    task.cancel()
+    try:
+        async with asyncio.timeout(5):
+            yield operator
+    finally:
+        task.cancel()
 
 
 async def test_a_free_lease_is_led_with_one_list() -> None:
