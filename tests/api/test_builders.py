@@ -50,6 +50,10 @@ async def test_build_apply_read(plane: ControlPlane, kube: Kube, file: Path) -> 
             await check(client, parent, Child(manifest, Mode(child["mode"]), owned=False))
 
 
+async def ignored(_item: object) -> None:
+    """Nobody else is at it."""
+
+
 async def check(client: Client, parent: Json, child: Child) -> None:
     """Create it, take its mark, have it applied: the builder's fields never differ."""
     desired = prepare(parent, child)
@@ -58,7 +62,7 @@ async def check(client: Client, parent: Json, child: Child) -> None:
     if child.mode is Mode.CREATE_ONCE:
         return
     cache = Cache()
-    applier = Applier(client, cache, lambda _change: None)
+    applier = Applier(client, cache, lambda _change: None, ignored)
     live["metadata"]["annotations"][contract.ANNOTATION_APPLIED] = "taken"
     cache.put(live)
     assert await applier.children(parent, [child]) == []

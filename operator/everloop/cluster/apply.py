@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -47,10 +47,18 @@ class _Parent:
 class Applier:
     """Carries out children, patches and deletions. `changed` hears of what our writes changed."""
 
-    def __init__(self, client: Client, cache: Cache, changed: Callable[[Change], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        changed: Callable[[Change], None],
+        seen: Callable[[objects.Object], Awaitable[None]],
+    ) -> None:
+        """`seen` takes an object that may show what others did to it, besides what we did."""
         self._client = client
         self._cache = cache
         self._changed = changed
+        self._seen = seen
         # (uid, digest) → version after an apply that did not bring what was asked: say so once
         self._unsettled: dict[tuple[str, str], int] = {}
         self._conflicts: set[tuple[str, str, str]] = set()  # names seen taken: read before POST
@@ -83,7 +91,7 @@ class Applier:
         if contains(fields, live):
             return
         try:
-            self._put(await self._client.patch(wanted, MERGE, fields))
+            await self._seen(await self._client.patch(wanted, MERGE, fields))
         except errors.NotFound:
             return
 

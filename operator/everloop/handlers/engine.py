@@ -109,6 +109,7 @@ class Engine:
             recorder=self._recorder,
             metrics=metrics,
             changed=self._changed,
+            seen=self.watches.seen,
             outside=outside(self),
         )
         metrics.queue_depth.set_function(lambda: len(self.queue))

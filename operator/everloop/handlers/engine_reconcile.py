@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,7 +31,7 @@ _TERMINAL = {errors.Invalid.condition, contract.REASON_NAME_CONFLICT, errors.Not
 
 
 class Reconciler:
-    """Runs passes. `changed` hears of what our own writes changed."""
+    """Runs passes. `changed` hears of what our own writes changed, `seen` takes what was read."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Reconciler:
         recorder: Recorder,
         metrics: Metrics,
         changed: Callable[[Change], None],
+        seen: Callable[[Object], Awaitable[None]],
         outside: Any,
     ) -> None:
         self._kinds = kinds
@@ -52,10 +53,11 @@ class Reconciler:
         self._recorder = recorder
         self._metrics = metrics
         self._changed = changed
+        self._seen = seen
         self._outside = outside
         self._restless: dict[Key, int] = {}
         self._going: dict[Key, str] = {}  # uid of a parent whose namespace is being deleted
-        self.applier = Applier(client, cache, changed)
+        self.applier = Applier(client, cache, changed, seen)
 
     async def work(self) -> None:
         """A worker: passes for ever."""
@@ -190,7 +192,7 @@ class Reconciler:
         except errors.ApiError:
             return
         if live is not None:
-            self._put(live)
+            await self._seen(live)
 
 
 def _leaving(parent: Object) -> bool:

@@ -119,6 +119,10 @@ class Watches:
             for item in self._watched.values():
                 group.create_task(self._keep(item))
 
+    async def seen(self, live: Object) -> None:
+        """An object as read, by whatever read it first: a watch, or a pass that ran into it."""
+        self._tell(await self._take(live))
+
     def begins(self, path: str) -> None:
         """kopf begins a watch, perhaps anew, with a list: what went before, only ours can tell."""
         for name, item in self._watched.items():
@@ -160,18 +164,20 @@ class Watches:
                 if not (_kept(live) and await self._lost(live)):
                     self._tell(self._cache.remove(live))
                 return
-            self._tell(await self._take(name, live))
+            await self.seen(live)
 
         return on_event
 
-    async def _take(self, name: str, live: Object) -> Change | None:
+    async def _take(self, live: Object) -> Change | None:
         """Put what was seen into the cache, unless a hand took what we know it by: that is put
         right first, and what is known stays until then.
         """
         if self._cache.knows(live):
             return None
         meta = objects.metadata(live)
-        known = self._cache.get(name, str(meta.get("namespace") or ""), meta["name"])
+        known = self._cache.get(
+            objects.qualified(live), str(meta.get("namespace") or ""), meta["name"]
+        )
         if _taken(known, live) and await self._lost(live):
             return None
         return self._cache.put(live)
@@ -238,7 +244,7 @@ class Watches:
                 live.setdefault("apiVersion", resource.api_version)
                 live.setdefault("kind", resource.kind)
                 uids.add(objects.uid(live))
-                change = await self._take(item.qualified, live)
+                change = await self._take(live)
                 if change is not None:
                     self._learnt(item.qualified, objects.version(live))
                     self._tell(change)

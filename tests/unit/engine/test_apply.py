@@ -11,7 +11,7 @@ import pytest
 from everloop import errors
 from everloop.cluster.apply import Applier
 from everloop.cluster.cache import Cache
-from everloop.plans.plan import Child, Mode, OnConflict
+from everloop.plans.plan import Child, Mode, OnConflict, Patch
 
 Json = dict[str, Any]
 
@@ -44,6 +44,10 @@ class FakeClient:
     live: Json | None
     made: list[str] = field(default_factory=list)
 
+    async def patch(self, manifest: Mapping[str, Any], _how: str, _body: Json) -> Json:
+        """The answer shows that a hand has taken all labels."""
+        return {**manifest, "metadata": {**manifest["metadata"], "labels": {}}}
+
     async def get(self, _version: str, kind: str, _namespace: str, _name: str) -> Json | None:
         return self.live if kind == "TrainingRun" else None
 
@@ -53,8 +57,14 @@ class FakeClient:
         return {**manifest, "metadata": metadata}
 
 
-def applier(client: FakeClient, cache: Cache | None = None) -> Applier:
-    return Applier(client, cache or Cache(), lambda _: None)  # type: ignore[arg-type]
+def applier(
+    client: FakeClient, cache: Cache | None = None, seen: list[Any] | None = None
+) -> Applier:
+    async def note(item: Any) -> None:
+        if seen is not None:
+            seen.append(item)
+
+    return Applier(client, cache or Cache(), lambda _: None, note)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -155,3 +165,16 @@ async def test_who_plans_while_a_version_is_being_created_sees_its_number_taken(
         await applier(Slow(parent()), cache).children(parent(), [child])
     assert seen == ["taxis-v1"]
     assert cache.names("ModelVersion.everloop.dev", "ml") == []
+
+
+async def test_what_others_did_to_a_patched_object_is_looked_at() -> None:
+    """The answer may be first to show that a hand took our label."""
+    seen: list[Json] = []
+    version = parent() | {"kind": "ModelVersion"}
+    labels = {"stage": "live"}
+    cache = Cache()
+    cache.serve(["ModelVersion.everloop.dev"])
+    cache.put(version)
+    wanted = {**version, "metadata": {**version["metadata"], "labels": labels}}
+    await applier(FakeClient(None), cache, seen).patch(Patch(wanted))
+    assert [item["metadata"]["labels"] for item in seen] == [{}]
