@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "tests" / "support"
@@ -30,7 +29,7 @@ sys.path[:0] = [str(SUPPORT), str(ROOT)]
 from devcluster.control_plane_only import ControlPlane  # noqa: E402
 from kube import Kube  # noqa: E402
 from operator_process import OperatorProcess  # noqa: E402
-from rights import kubeconfig_of  # noqa: E402
+from rights import EVERYTHING, kubeconfig_of  # noqa: E402
 from toy import CRD, GROUP, make_toy  # noqa: E402
 
 from everloop.cluster import credentials  # noqa: E402
@@ -39,27 +38,10 @@ from everloop.cluster.client import MERGE, Client  # noqa: E402
 DEADLINE_SECONDS = 900
 QUIET_SECONDS = 6.0  # without a write: the operator has nothing more to do
 OURS, THEIRS = "everloop", "idiomatic kopf"
-ACCOUNT = "operator"
 # Both have a token, as in a pod: a client's certificate is verified anew with each request, which
 # is a fifth of what the API server does in this benchmark. kopf looks for CRDs and namespaces, so
 # both may do everything.
-EVERYTHING: dict[str, Any] = {
-    "apiVersion": "rbac.authorization.k8s.io/v1",
-    "kind": "ClusterRoleBinding",
-    "metadata": {"name": "bench"},
-    "roleRef": {
-        "apiGroup": "rbac.authorization.k8s.io",
-        "kind": "ClusterRole",
-        "name": "cluster-admin",
-    },
-    "subjects": [
-        {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "Group",
-            "name": "system:serviceaccounts",
-        }
-    ],
-}
+ACCOUNT = "operator"
 AGENTS = {OURS: ("everloop",), THEIRS: ("kopf", "OpenAPI-Generator")}
 
 

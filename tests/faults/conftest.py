@@ -13,7 +13,7 @@ import pytest_asyncio
 from devcluster.control_plane_only import ControlPlane
 from faults.admin import Admin
 from faults.operators import Zygote
-from faults.plane import ROOT, control_plane
+from faults.plane import ROOT, administrator, control_plane
 from faults.trial import Baseline, Baselines
 from faults.world import Ground
 
@@ -30,8 +30,8 @@ async def ground(
     plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Ground]:
     """What all trials share."""
-    admin = Admin(plane.kubeconfig)
-    await admin.discover()
+    admin = Admin(administrator(plane, tmp_path_factory.mktemp("administrator")))
+    await admin.start()
     zygote = Zygote(ROOT / "operator")
     await zygote.start()
     folder: Path = tmp_path_factory.mktemp("trials")

@@ -67,7 +67,7 @@ async def test_a_rollout_in_flight_begins_at_its_first_step(
 
     async def erase_in_the_analysis(world: World) -> None:
         async def at(step: int) -> bool:
-            status = (await world.get("deployments", MODEL) or {}).get("status") or {}
+            status = (world.get("deployments", MODEL) or {}).get("status") or {}
             return bool(status.get("step") == step)
 
         await until(lambda: at(2), 90, "no analysis")

@@ -27,6 +27,13 @@ TOY_RULES = [
     {"apiGroups": ["test.everloop.dev"], "resources": ["toys/finalizers"], "verbs": ["update"]},
 ]
 RBAC = "rbac.authorization.k8s.io"
+EVERYTHING: Json = {  # to every service account, for clusters where rights are not the question
+    "apiVersion": f"{RBAC}/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "everything"},
+    "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "cluster-admin"},
+    "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": "system:serviceaccounts"}],
+}
 RECORD = Path(__file__).with_name("rights-used.yaml")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import sys
 from pathlib import Path
@@ -169,8 +170,9 @@ def _immutability(spec: type[Model], schema: Schema) -> list[dict[str, str]]:
     ]
 
 
+@functools.cache
 def crd(kind: type[Resource]) -> dict[str, Any]:
-    """The CustomResourceDefinition of a kind."""
+    """The CustomResourceDefinition of a kind; shared, as it takes a while: never change it."""
     spec_model = cast(type[Model], kind.model_fields["spec"].annotation)
     status_model = cast(type[Model], kind.model_fields["status"].annotation)
     spec = structural(spec_model)

@@ -11,9 +11,13 @@ from typing import Any
 
 import aiohttp
 
+from faults.mirror import Mirror
+
 Json = dict[str, Any]
 # Of the API server's memory: milliseconds old, and far cheaper than asking etcd.
 CACHED = "?resourceVersion=0"
+# Of many kinds of writes, and of nobody's interest.
+UNWATCHED = {"events", "events.events.k8s.io", "leases.coordination.k8s.io"}
 MERGE = "application/merge-patch+json"
 
 
@@ -28,9 +32,10 @@ class Kind:
     subresources: frozenset[str]
 
     def path(self, namespace: str, name: str = "") -> str:
-        """Of the collection, or of one object."""
+        """Of the collection, or of one object; without a namespace the collection of all."""
         root = "/apis" if "/" in self.api_version else "/api"
-        found = f"{root}/{self.api_version}/namespaces/{namespace}/{self.plural}"
+        inside = f"/namespaces/{namespace}" if namespace else ""
+        found = f"{root}/{self.api_version}{inside}/{self.plural}"
         return f"{found}/{name}" if name else found
 
 
@@ -43,22 +48,38 @@ class Answered(Exception):  # noqa: N818 (what happened)
 
 
 class Admin:
-    """One API server, by an administrator's kubeconfig (JSON, with paths)."""
+    """One API server, by an administrator's kubeconfig (JSON, with a token).
+
+    What is read of namespaces that `mirror` follows is read from there.
+    """
 
     def __init__(self, kubeconfig: Path) -> None:
         config = json.loads(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self.server: str = cluster["server"]
         context = ssl.create_default_context(cafile=cluster["certificate-authority"])
-        context.load_cert_chain(user["client-certificate"], user["client-key"])
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=context),
+            headers={"Authorization": f"Bearer {user['token']}"},
             timeout=aiohttp.ClientTimeout(total=None),
             read_bufsize=2**22,  # a line of a watch is a whole object
         )
         self.kinds: dict[str, Kind] = {}  # by plural.group
+        self.mirror = Mirror(lambda path: self.session.get(self.server + path))
+
+    async def start(self) -> None:
+        """Find out what there is, and follow it."""
+        await self._discover()
+        await self.mirror.start(
+            {
+                plural: kind.path("")
+                for plural, kind in self.kinds.items()
+                if "watch" in kind.verbs and plural not in UNWATCHED
+            }
+        )
 
     async def close(self) -> None:
+        await self.mirror.stop()
         await self.session.close()
 
     async def call(
@@ -75,8 +96,8 @@ class Admin:
         found: Json = json.loads(text) if text else {}
         return found
 
-    async def discover(self) -> None:
-        """Find out every namespaced resource that can be listed."""
+    async def _discover(self) -> None:
+        """Every namespaced resource that can be listed."""
         groups = await self.call("GET", "/apis")
         roots = ["/api/v1"] + [
             f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups["groups"]
@@ -120,21 +141,22 @@ class Admin:
                 return None
             raise
 
-    async def get(self, plural: str, namespace: str, name: str) -> Json | None:
-        """One object by `plural.group`, or None; from the API server's memory, as lists are."""
-        try:
-            return await self.call("GET", self.kinds[plural].path(namespace, name) + CACHED)
-        except Answered as answered:
-            if answered.status == 404:
-                return None
-            raise
-
-    async def list(self, plural: str, namespace: str) -> list[Json]:
-        """Objects by `plural.group`, with apiVersion and kind."""
+    async def read(self, plural: str, namespace: str) -> list[Json]:
+        """Objects by `plural.group`, with apiVersion and kind, by asking the API server."""
         kind = self.kinds[plural]
         found = await self.call("GET", kind.path(namespace) + CACHED)
         same = {"apiVersion": kind.api_version, "kind": kind.kind}
         return [same | item for item in found.get("items") or ()]
+
+    def get(self, plural: str, namespace: str, name: str) -> Json | None:
+        """One object by `plural.group`, or None; as the mirror has it."""
+        return self.mirror.get(plural, namespace, name)
+
+    def list(self, plural: str, namespace: str) -> list[Json]:
+        """The same as `read`, as the mirror has them."""
+        kind = self.kinds[plural]
+        same = {"apiVersion": kind.api_version, "kind": kind.kind}
+        return [same | item for item in self.mirror.list(plural, namespace)]
 
     async def merge(self, live: Mapping[str, Any], patch: Json, subresource: str = "") -> Json:
         """JSON merge patch of an object."""

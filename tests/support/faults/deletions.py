@@ -22,15 +22,15 @@ from faults.world import World
 
 async def _delete_run(world: World) -> None:
     """While its pod runs, which cannot end."""
-    run = await world.get("trainingruns", f"{MODEL}-a")
+    run = world.get("trainingruns", f"{MODEL}-a")
     if run is not None and phase(run) == "Running":
         await world.delete(run)
 
 
 async def _delete_experiment(world: World) -> None:
     """In its second trial."""
-    second = await world.get("trainingruns", "search-1")
-    search = await world.get("experiments", "search")
+    second = world.get("trainingruns", "search-1")
+    search = world.get("experiments", "search")
     if search is not None and second is not None and phase(second) == "Running":
         await world.delete(search)
 
@@ -38,16 +38,16 @@ async def _delete_experiment(world: World) -> None:
 async def _delete_version(world: World) -> None:
     """While it serves: it stays until its rollout has replaced it."""
     await challenge(world)
-    version = await world.get("modelversions", f"{MODEL}-v1")
+    version = world.get("modelversions", f"{MODEL}-v1")
     kept = version is not None and version["metadata"].get("finalizers")
-    if version is not None and kept and await champion(world) == f"{MODEL}-v1":
+    if version is not None and kept and champion(world) == f"{MODEL}-v1":
         await world.delete(version)
 
 
 async def _delete_deployment(world: World) -> None:
     """In the middle of a rollout that nobody decides."""
     await challenge(world)
-    deployment = await world.get("deployments", MODEL)
+    deployment = world.get("deployments", MODEL)
     if ((deployment or {}).get("status") or {}).get("stepStarted"):
         assert deployment is not None
         await world.delete(deployment)
@@ -55,37 +55,35 @@ async def _delete_deployment(world: World) -> None:
 
 async def _delete_monitor(world: World) -> None:
     """While its run is under way."""
-    monitor = await world.get("monitors", "watch")
+    monitor = world.get("monitors", "watch")
     noted = ((monitor or {}).get("status") or {}).get("lastRetrain")
-    decided = await world.admin.get(
-        "controllerrevisions.apps", world.namespace, "watch-1-1-decision"
-    )
+    decided = world.admin.get("controllerrevisions.apps", world.namespace, "watch-1-1-decision")
     if monitor is not None and noted and decided is not None:
         await world.delete(monitor)
 
 
-async def _run_gone(world: World) -> bool:
-    return not await world.list("trainingruns") and await _nothing_left(world)
+def _run_gone(world: World) -> bool:
+    return not world.list("trainingruns") and _nothing_left(world)
 
 
-async def _experiment_gone(world: World) -> bool:
-    gone = not await world.list("experiments") and not await world.list("trainingruns")
-    return gone and await _nothing_left(world)
+def _experiment_gone(world: World) -> bool:
+    gone = not world.list("experiments") and not world.list("trainingruns")
+    return gone and _nothing_left(world)
 
 
-async def _version_gone(world: World) -> bool:
-    return await promoted(world) and await world.get("modelversions", f"{MODEL}-v1") is None
+def _version_gone(world: World) -> bool:
+    return promoted(world) and world.get("modelversions", f"{MODEL}-v1") is None
 
 
-async def _deployment_gone(world: World) -> bool:
-    versions = await world.list("modelversions")
+def _deployment_gone(world: World) -> bool:
+    versions = world.list("modelversions")
     free = not any(version["metadata"].get("finalizers") for version in versions)
-    return not await world.list("deployments") and free and await _nothing_left(world)
+    return not world.list("deployments") and free and _nothing_left(world)
 
 
-async def _monitor_gone(world: World) -> bool:
-    rules = await world.admin.list("prometheusrules.monitoring.coreos.com", world.namespace)
-    return not rules and not await world.list("monitors") and await retrained(world)
+def _monitor_gone(world: World) -> bool:
+    rules = world.admin.list("prometheusrules.monitoring.coreos.com", world.namespace)
+    return not rules and not world.list("monitors") and retrained(world)
 
 
 def _second_trial_hangs(world: World) -> None:
@@ -106,8 +104,8 @@ DELETIONS = (
 )  # fmt: skip
 
 
-async def _nothing_left(world: World) -> bool:
+def _nothing_left(world: World) -> bool:
     """The garbage collector has taken what was owned."""
     kinds = ("jobs.batch", "deployments.apps", "replicasets.apps", "services", "pods")
-    found = [await world.admin.list(kind, world.namespace) for kind in kinds]
+    found = [world.admin.list(kind, world.namespace) for kind in kinds]
     return not any(found)

@@ -169,7 +169,7 @@ async def erase_status(admin: Admin, namespace: str) -> None:
     for plural, kind in admin.kinds.items():
         if not plural.endswith(f".{contract.GROUP}") or "status" not in kind.subresources:
             continue
-        for item in await admin.list(plural, namespace):
+        for item in admin.list(plural, namespace):
             try:
                 await admin.merge(item, {"status": None}, "status")
             except Answered as answered:

@@ -43,19 +43,25 @@ PATTERNS = (
 )
 
 
-async def read(admin: Admin, namespace: str, words: Mapping[str, str]) -> State:
-    """The namespace as it is now, normalised; `words` are replaced wherever they are."""
-    kinds = [(plural, kind) for plural, kind in admin.kinds.items() if plural not in LEFT_OUT]
-    lists = await asyncio.gather(*(admin.list(plural, namespace) for plural, _ in kinds))
-    found = {
-        plural: [item for item in items if item["metadata"]["name"] not in NAMES_LEFT_OUT]
-        for (plural, _), items in zip(kinds, lists, strict=True)
-    }
+def look(admin: Admin, namespace: str, words: Mapping[str, str]) -> State:
+    """The namespace as the mirror has it, normalised; `words` are replaced wherever they are."""
+    found = {plural: admin.list(plural, namespace) for plural in _compared(admin)}
     return normalise(found, {namespace: "<namespace>", **words})
+
+
+async def read(admin: Admin, namespace: str, words: Mapping[str, str]) -> State:
+    """The same as the API server has it."""
+    kinds = _compared(admin)
+    lists = await asyncio.gather(*(admin.read(plural, namespace) for plural in kinds))
+    return normalise(dict(zip(kinds, lists, strict=True)), {namespace: "<namespace>", **words})
 
 
 def normalise(found: Mapping[str, list[Json]], given: Mapping[str, str]) -> State:
     """Objects by `plural.group`, as listed."""
+    found = {
+        plural: [item for item in items if item["metadata"]["name"] not in NAMES_LEFT_OUT]
+        for plural, items in found.items()
+    }
     words = dict(given)
     for items in found.values():
         for item in items:
@@ -92,6 +98,10 @@ def difference(wanted: State, found: State) -> str:
         return ""
     lines = difflib.unified_diff(_lines(wanted), _lines(found), "undisturbed", "disturbed", n=2)
     return "\n".join(itertools.islice(lines, MOST_LINES))
+
+
+def _compared(admin: Admin) -> list[str]:
+    return [plural for plural in admin.kinds if plural not in LEFT_OUT]
 
 
 def _lines(state: State) -> list[str]:

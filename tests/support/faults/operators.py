@@ -45,7 +45,18 @@ class Zygote:
         )
 
     async def spawn(self, environment: dict[str, str], log: Path) -> int:
-        """A new operator; its pid."""
+        """A new operator; its pid. Cut off, it would leave its answer to the next that asks."""
+        return await asyncio.shield(self._spawn(environment, log))
+
+    async def stop(self) -> None:
+        """End it and all that it started."""
+        process = self._process
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            await process.wait()
+
+    # --- inside -----------------------------------------------------------------------------------
+    async def _spawn(self, environment: dict[str, str], log: Path) -> int:
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -56,13 +67,6 @@ class Zygote:
         if not answer:
             raise AssertionError(f"operators of {self._sources} cannot be started")
         return int(answer)
-
-    async def stop(self) -> None:
-        """End it and all that it started."""
-        process = self._process
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-            await process.wait()
 
 
 class Operator:
@@ -87,12 +91,14 @@ class Operator:
         self._pidfd: int | None = None
         self._ended = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._wanted = False
         self.starts = 0
 
     async def start(self) -> None:
         """Start it behind its proxy, and keep it running."""
         await self.proxy.start()
         self.proxy.write_kubeconfig(self._kubeconfig)
+        self._wanted = True
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep())
 
@@ -110,12 +116,10 @@ class Operator:
 
     async def stop(self) -> None:
         """SIGKILL for good."""
+        self._wanted = False
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        if self.starts:
             self.kill()
-            await self._ended.wait()
+            await self._keeper
         await self.proxy.stop()
 
     async def idle(self) -> bool:
@@ -171,10 +175,15 @@ class Operator:
         self._ended.set()
 
     async def _keep(self) -> None:
+        """Never cancelled: what a spawn that is cut off started, nobody would end."""
         while True:
             await self._ended.wait()
             await asyncio.sleep(RESTART_SECONDS)  # as a kubelet: never at once
+            if not self._wanted:
+                return
             await self._spawn()
+            if not self._wanted:
+                self.kill()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._pidfd is not None:

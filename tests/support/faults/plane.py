@@ -13,16 +13,20 @@ from pathlib import Path
 
 import yaml
 from devcluster import binaries
-from devcluster.control_plane_only import ControlPlane
+from devcluster.control_plane_only import MEMORY_FOR_SPEED, ControlPlane
 from devcluster.processes import Processes
 from kube import Kube
 from operator_process import eventually
+from rights import EVERYTHING, kubeconfig_of
 
 ROOT = Path(__file__).parents[3]
 STAGES = Path(__file__).parent / "stages"
 # Watches that begin with a list need a newer etcd than Debian's: with them offered, those of kwok
 # fail, and it sees pods many seconds late.
-FLAGS = ("--feature-gates=WatchList=false",)
+# All worlds are one account's, which would have to queue behind itself.
+FLAGS = ("--feature-gates=WatchList=false", "--enable-priority-and-fairness=false")
+# Pods of loopback cannot be endpoints, which these controllers try again and again.
+UNUSED = ("endpoints-controller", "endpointslice-controller", "endpointslice-mirroring-controller")
 IMAGE = "- image: {{ .image | Quote }}"  # of a container, in kwok's templates
 RUNNING = "registry.test/any@sha256:" + "0" * 64
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "fake"}}
@@ -31,7 +35,11 @@ NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "fake"}}
 @contextmanager
 def control_plane() -> Iterator[ControlPlane]:
     """Start everything; at the end nothing of it is left."""
-    plane = ControlPlane(f"trials-{os.getpid()}", flags=FLAGS)
+    plane = ControlPlane(
+        f"trials-{os.getpid()}",
+        flags=FLAGS,
+        controllers=",".join(["*", *(f"-{name}" for name in UNUSED)]),
+    )
     plane.start()
     try:
         kube = Kube(plane.kubeconfig)
@@ -42,6 +50,13 @@ def control_plane() -> Iterator[ControlPlane]:
         yield plane
     finally:
         plane.stop()
+
+
+def administrator(plane: ControlPlane, folder: Path) -> Path:
+    """A kubeconfig with a token: the API server verifies a certificate anew with each request."""
+    kube = Kube(plane.kubeconfig)
+    kube.apply(EVERYTHING, "tests")
+    return kubeconfig_of(kube, folder, "default", "administrator")
 
 
 def crds() -> list[dict[str, object]]:
@@ -57,7 +72,7 @@ def crds() -> list[dict[str, object]]:
 
 def _start_nodes(plane: ControlPlane) -> None:
     """In the plane's own state folder, so that they end with it."""
-    processes = Processes(plane.state)
+    processes = Processes(plane.state, MEMORY_FOR_SPEED)
     programs = binaries.find("kwok", "kube-scheduler")
     processes.start("kube-scheduler", [
         programs["kube-scheduler"],

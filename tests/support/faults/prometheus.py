@@ -6,7 +6,7 @@ Whether an alert fires and what the routers answered is the scenario's; every re
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -24,7 +24,7 @@ class Facts:
     """What is the case in a scenario; asked at every request."""
 
     answers: Answers = field(default_factory=dict)
-    firing: Callable[[], Awaitable[frozenset[tuple[str, str]]]] | None = None  # (signal, champion)
+    firing: Callable[[], frozenset[tuple[str, str]]] | None = None  # (signal, champion)
 
 
 class FakePrometheus:
@@ -53,22 +53,22 @@ class FakePrometheus:
             await self._runner.cleanup()
 
     # --- inside -----------------------------------------------------------------------------------
-    async def _groups(self) -> list[Json]:
-        found = await self._admin.list("prometheusrules.monitoring.coreos.com", self._namespace)
+    def _groups(self) -> list[Json]:
+        found = self._admin.list("prometheusrules.monitoring.coreos.com", self._namespace)
         return [group for item in found for group in item["spec"]["groups"]]
 
-    async def _firing(self) -> frozenset[tuple[str, str]]:
-        return await self._facts.firing() if self._facts.firing else frozenset()
+    def _firing(self) -> frozenset[tuple[str, str]]:
+        return self._facts.firing() if self._facts.firing else frozenset()
 
     async def _rules(self, _: web.Request) -> web.Response:
-        firing = await self._firing()
+        firing = self._firing()
         groups = [
             {
                 "name": group["name"],
                 "lastEvaluation": self._began.isoformat(),
                 "rules": [self._rule(rule, firing) for rule in group["rules"]],
             }
-            for group in await self._groups()
+            for group in self._groups()
         ]
         return _success({"groups": groups})
 
@@ -99,7 +99,7 @@ class FakePrometheus:
             )
         recorded = [
             ({**rule.get("labels", {}), "__name__": rule["record"]}, 0)
-            for group in await self._groups()
+            for group in self._groups()
             for rule in group["rules"]
             if rule.get("record") and rule["record"] in query
         ]

@@ -57,7 +57,7 @@ class Routers:
     def _weights(self, deployment: str) -> Handler:
         async def answer(_: web.Request) -> web.Response:
             name = router_name(deployment)
-            config = await self._admin.get("configmaps", self._namespace, name)
+            config = self._admin.get("configmaps", self._namespace, name)
             text = ((config or {}).get("data") or {}).get(WEIGHTS) or json.dumps({"weights": {}})
             return web.Response(text=text)
 

@@ -50,13 +50,13 @@ class Runner:
             ended = ENDED in (meta.get("annotations") or {}) or meta.get("deletionTimestamp")
             if name is None or ended or (pod.get("status") or {}).get("phase") != "Running":
                 continue
-            run = await self._admin.get(f"trainingruns.{contract.GROUP}", self._namespace, name)
+            run = self._admin.get(f"trainingruns.{contract.GROUP}", self._namespace, name)
             if run is not None and self._works(run):
                 await self._report(run, pod)
 
     async def _report(self, run: Json, pod: Json) -> None:
         name, meta = run["metadata"]["name"], pod["metadata"]
-        config = await self._admin.get("configmaps", self._namespace, config_name(name))
+        config = self._admin.get("configmaps", self._namespace, config_name(name))
         if config is None:
             return
         body = self._reports.setdefault(meta["uid"], json.dumps(make_report(run, pod)).encode())

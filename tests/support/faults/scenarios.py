@@ -41,7 +41,7 @@ class Scenario:
 
     name: str
     setup: Callable[[str], Sequence[Json]]  # by namespace
-    done: Callable[[World], Awaitable[bool]]
+    done: Callable[[World], bool]
     drive: Callable[[World], Awaitable[None]] = _nothing
     prepare: Callable[[World], None] = _as_told
 
@@ -51,8 +51,8 @@ def a_run(namespace: str) -> list[Json]:
     return [make_training_run(f"{MODEL}-a", namespace, modelName=MODEL, gates=GATES, retries=1)]
 
 
-async def _run_done(world: World) -> bool:
-    return await _complete(world, "trainingruns", f"{MODEL}-a") and await _registered(world, 1)
+def _run_done(world: World) -> bool:
+    return _complete(world, "trainingruns", f"{MODEL}-a") and _registered(world, 1)
 
 
 RUN = Scenario("run", a_run, _run_done)
@@ -73,8 +73,8 @@ def an_experiment(namespace: str) -> list[Json]:
     ]
 
 
-async def _experiment_done(world: World) -> bool:
-    return await _complete(world, "experiments", "search") and await _registered(world, 1)
+def _experiment_done(world: World) -> bool:
+    return _complete(world, "experiments", "search") and _registered(world, 1)
 
 
 EXPERIMENT = Scenario("experiment", an_experiment, _experiment_done)
@@ -96,7 +96,7 @@ def a_rollout(namespace: str) -> list[Json]:
 
 async def challenge(world: World) -> None:
     """A second version, once the first serves."""
-    if await champion(world) == f"{MODEL}-v1":
+    if champion(world) == f"{MODEL}-v1":
         await world.create(make_model_version(MODEL, 2, world.namespace))
 
 
@@ -108,16 +108,16 @@ def _bad_challenger(world: World) -> None:
     world.facts.answers = {f"{MODEL}-v1": (4000, 0), f"{MODEL}-v2": (500, 500)}
 
 
-async def promoted(world: World) -> bool:
-    return await champion(world) == f"{MODEL}-v2" and await _served(world) == {f"{MODEL}-v2"}
+def promoted(world: World) -> bool:
+    return champion(world) == f"{MODEL}-v2" and _served(world) == {f"{MODEL}-v2"}
 
 
-async def _rejected(world: World) -> bool:
-    deployment = await world.get("deployments", MODEL) or {}
+def _rejected(world: World) -> bool:
+    deployment = world.get("deployments", MODEL) or {}
     rejected = [
         item["modelVersion"] for item in (deployment.get("status") or {}).get("rejected") or ()
     ]
-    return rejected == [f"{MODEL}-v2"] and await _served(world) == {f"{MODEL}-v1"}
+    return rejected == [f"{MODEL}-v2"] and _served(world) == {f"{MODEL}-v1"}
 
 
 PROMOTION = Scenario("promotion", a_rollout, promoted, challenge, good_challenger)
@@ -142,17 +142,17 @@ def a_monitor(namespace: str) -> list[Json]:
 def errors_are_high(world: World) -> None:
     """Until there is a run for it."""
 
-    async def firing() -> frozenset[tuple[str, str]]:
-        made = await world.list("trainingruns")
+    def firing() -> frozenset[tuple[str, str]]:
+        made = world.list("trainingruns")
         return frozenset() if made else frozenset({("ErrorsHigh", f"{MODEL}-v1")})
 
     world.facts.firing = firing
 
 
-async def retrained(world: World) -> bool:
-    runs = await world.list("trainingruns")
+def retrained(world: World) -> bool:
+    runs = world.list("trainingruns")
     return bool(runs) and all(_is(run, contract.COMPLETE) for run in runs) and (
-        await _registered(world, 2)
+        _registered(world, 2)
     )  # fmt: skip
 
 
@@ -168,25 +168,25 @@ def phase(item: Json) -> str:
     return str((item.get("status") or {}).get("phase"))
 
 
-async def _complete(world: World, plural: str, name: str) -> bool:
-    found = await world.get(plural, name)
+def _complete(world: World, plural: str, name: str) -> bool:
+    found = world.get(plural, name)
     return found is not None and _is(found, contract.COMPLETE)
 
 
-async def _registered(world: World, number: int) -> bool:
+def _registered(world: World, number: int) -> bool:
     """A version that has said what it is, and whose report knows of it."""
-    version = await world.get("modelversions", f"{MODEL}-v{number}")
+    version = world.get("modelversions", f"{MODEL}-v{number}")
     return version is not None and _is(version, contract.READY)
 
 
-async def champion(world: World) -> str | None:
-    found = await world.get("deployments", MODEL)
+def champion(world: World) -> str | None:
+    found = world.get("deployments", MODEL)
     return ((found or {}).get("status") or {}).get("champion")
 
 
-async def _served(world: World) -> set[str]:
+def _served(world: World) -> set[str]:
     """Versions that have servers."""
-    found = await world.admin.list("deployments.apps", world.namespace)
+    found = world.admin.list("deployments.apps", world.namespace)
     labels = [item["metadata"]["labels"] for item in found]
     return {
         label[contract.LABEL_MODEL_VERSION]

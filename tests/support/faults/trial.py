@@ -51,7 +51,7 @@ async def undisturbed(ground: Ground, scenario: Scenario, name: str) -> End:
                 await _drive(world, scenario)
                 state = await _rest(world)
         except TimeoutError:
-            state = await world.state()
+            state = await world.live_state()
             raise AssertionError(
                 f"{scenario.name} does not end.\n{normalise.difference({}, state)}\n"
                 f"{world.explain()}"
@@ -93,7 +93,7 @@ async def disturbed(
                     await in_the_end(world)
                 found = await _rest(world, wanted.state)
         except TimeoutError:
-            found = await world.state()
+            found = await world.live_state()
         finally:
             if beside is not None:
                 beside.cancel()
@@ -116,7 +116,7 @@ async def _drive(world: World, scenario: Scenario) -> None:
     """Until the scenario is over."""
     while True:
         await scenario.drive(world)
-        if await scenario.done(world):
+        if scenario.done(world):
             return
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -126,7 +126,7 @@ async def _rest(world: World, wanted: normalise.State | None = None) -> normalis
 
     That is as wanted, or else for so long that it will stay so.
     """
-    state, since, writes = await world.state(), time.monotonic(), -1
+    state, since, writes = world.state(), time.monotonic(), -1
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         if not await world.settled() or len(world.writes) != writes:
@@ -135,13 +135,16 @@ async def _rest(world: World, wanted: normalise.State | None = None) -> normalis
         quiet = time.monotonic() - since
         if quiet < QUIET_SECONDS:
             continue
-        now = await world.state()
+        now = world.state()
         if now != state:
             state, since = now, time.monotonic()
         elif quiet > PATIENCE_SECONDS or (
             normalise.at_rest(state) and (wanted is None or state == wanted)
         ):
-            return state
+            live = await world.live_state()
+            if live == state:
+                return state
+            since = time.monotonic()
 
 
 def _end(world: World, state: normalise.State, started: float) -> End:

@@ -20,8 +20,9 @@ from faults.router import Routers
 from faults.runner import Runner
 
 T = TypeVar("T")
-AT_ONCE = 14  # worlds, which mostly wait: for servers to drain, for analyses, for rest
-LOOK_SECONDS = 0.4  # how often stand-ins and scenarios look at the cluster
+AT_ONCE = 28  # worlds, which mostly wait: for servers to drain, for analyses, for rest
+APART_SECONDS = 0.6  # between two beginnings, else all compute together and then all wait
+LOOK_SECONDS = 0.2  # how often stand-ins and scenarios look at the cluster
 SETTINGS: dict[str, Any] = {
     "lease_seconds": 15,  # a restarted operator has the same identity, and goes on at once
     "clock_speedup": 3600,
@@ -39,6 +40,7 @@ class Ground:
     zygote: Zygote
     folder: Path
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    door: asyncio.Lock = field(default_factory=asyncio.Lock)
     count: Iterator[int] = field(default_factory=itertools.count)
 
 
@@ -71,6 +73,9 @@ class World:
 
     async def __aenter__(self) -> World:
         await self.ground.turns.acquire()
+        async with self.ground.door:
+            await asyncio.sleep(APART_SECONDS)
+        self.admin.mirror.follow(self.namespace)
         await self._namespace()
         await self.prometheus.start()
         self.operator = self.replica("replica-1")
@@ -85,6 +90,7 @@ class World:
             await asyncio.gather(self._stand_ins, return_exceptions=True)
         await self.routers.stop()
         await self.prometheus.stop()
+        self.admin.mirror.forget(self.namespace)
         self.ground.turns.release()
 
     def replica(self, identity: str) -> Operator:
@@ -111,13 +117,13 @@ class World:
         return sorted(calls, key=lambda call: call.time)
 
     # --- what scenarios and trials ask and do -----------------------------------------------------
-    async def get(self, plural: str, name: str) -> Json | None:
+    def get(self, plural: str, name: str) -> Json | None:
         """One of ours, by plural."""
-        return await self.admin.get(f"{plural}.{contract.GROUP}", self.namespace, name)
+        return self.admin.get(f"{plural}.{contract.GROUP}", self.namespace, name)
 
-    async def list(self, plural: str) -> list[Json]:
+    def list(self, plural: str) -> list[Json]:
         """All of ours of a kind, by plural."""
-        return await self.admin.list(f"{plural}.{contract.GROUP}", self.namespace)
+        return self.admin.list(f"{plural}.{contract.GROUP}", self.namespace)
 
     async def create(self, manifest: Json) -> None:
         """Once: a name that is taken is fine."""
@@ -133,15 +139,18 @@ class World:
             await self.admin.delete(live)
             self.done_once.add(key)
 
-    async def state(self) -> normalise.State:
+    def state(self) -> normalise.State:
+        """Everything in the namespace, a moment ago."""
+        return normalise.look(self.admin, self.namespace, self._words())
+
+    async def live_state(self) -> normalise.State:
         """Everything in the namespace."""
-        mine = {str(replica.report_port): "<port>" for replica in self.replicas}
-        return await normalise.read(self.admin, self.namespace, mine)
+        return await normalise.read(self.admin, self.namespace, self._words())
 
     async def settled(self) -> bool:
         """Whether the operator and all controllers have done what there is to do."""
-        jobs = await self.admin.list("jobs.batch", self.namespace)
-        servers = await self.admin.list("deployments.apps", self.namespace)
+        jobs = self.admin.list("jobs.batch", self.namespace)
+        servers = self.admin.list("deployments.apps", self.namespace)
         return (
             all((job.get("status") or {}).get("completionTime") for job in jobs)
             and all(_complete(server) for server in servers)
@@ -158,6 +167,9 @@ class World:
         return f"writes:\n{writes}\n{said}"
 
     # --- inside -----------------------------------------------------------------------------------
+    def _words(self) -> dict[str, str]:
+        return {str(replica.report_port): "<port>" for replica in self.replicas}
+
     async def _namespace(self) -> None:
         manifest = {
             "apiVersion": "v1",
@@ -167,8 +179,8 @@ class World:
         await self.admin.call("POST", "/api/v1/namespaces", manifest)
 
         async def usable() -> bool:
-            found = await self.admin.get("serviceaccounts", self.namespace, "default")
-            ca = await self.admin.get("configmaps", self.namespace, "kube-root-ca.crt")
+            found = self.admin.get("serviceaccounts", self.namespace, "default")
+            ca = self.admin.get("configmaps", self.namespace, "kube-root-ca.crt")
             return found is not None and ca is not None
 
         await until(usable, 60, "the namespace cannot be used")
@@ -176,7 +188,7 @@ class World:
     async def _stand_in(self) -> None:
         """Runners and routers look at the pods, for ever."""
         while True:
-            pods = await self.admin.list("pods", self.namespace)
+            pods = self.admin.list("pods", self.namespace)
             await self.routers.step(pods)
             try:
                 await self.runner.step(pods)

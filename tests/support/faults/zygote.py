@@ -20,7 +20,10 @@ from typing import Any
 def main() -> None:
     sys.path.insert(0, sys.argv[1])
     import everloop.__main__ as operator  # its whole cost, once
+    from everloop.api import crds
 
+    for kind in crds.KINDS:
+        crds.crd(kind)  # each start looks whether the cluster's are as new
     assert (operator.__file__ or "").startswith(sys.argv[1]), operator.__file__
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: they leave no zombies
     children: list[int] = []  # pidfds: the kernel gives the pids of those that ended to others
