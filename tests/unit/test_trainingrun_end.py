@@ -1,0 +1,142 @@
+"""How a TrainingRun ends: report, version, gates; and that it stays ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import runs
+from run_plans import (
+    EVALUATE,
+    TRAIN,
+    made,
+    plan,
+    ready,
+)
+from runs import (
+    CHAMPION,
+    VERSUS_GATE,
+    make_config,
+    make_report,
+    make_report_map,
+    make_run,
+    make_version,
+)
+
+from everloop import contract
+from everloop.api.conditions import find, is_true
+from everloop.plans.plan import OnConflict
+
+Dict = dict[str, Any]
+
+
+def test_a_report_becomes_a_version_in_two_passes() -> None:
+    run = make_run(gates=[{"metric": "auc", "min": "0.6", "direction": "Maximize"}])
+    config, report = make_config(run), make_report_map(run)
+    first = plan(run, config, report, make_version(3))
+    (child,) = first.children
+    assert child.manifest["metadata"]["name"] == "flights-v4"
+    assert (child.owned, child.on_conflict) == (False, OnConflict.REPLAN)
+    assert first.patches == ()
+    assert ready(first) == ("False", "Registering")
+    version = make_version(4, run_uid=run["metadata"]["uid"])
+    second = plan(run, config, report, make_version(3), version)
+    assert second.children == ()
+    (patch,) = second.patches
+    assert patch.manifest["metadata"]["annotations"] == {
+        contract.ANNOTATION_REGISTERED: "flights-v4"
+    }
+    assert ready(second) == ("True", "Registered")
+    assert is_true(second.status, contract.COMPLETE)
+    assert second.status is not None
+    assert second.status["modelVersion"] == "flights-v4"
+    assert second.status["metrics"] == {"auc": "0.70"}
+
+
+def test_the_version_has_what_was_asked_and_what_was_used() -> None:
+    run = make_run(parameters={"k": "0.1"})
+    (child,) = plan(run, make_config(run), make_report_map(run)).children
+    provenance = child.manifest["spec"]["provenance"]
+    assert provenance["runSpec"] == run["spec"]
+    assert provenance["runUid"] == run["metadata"]["uid"]
+    assert provenance["trigger"] == {"kind": "Person"}
+    assert provenance["resolved"]["images"] == {"train": f"registry/train@{runs.DIGEST}"}
+    assert provenance["resolved"]["data"][0]["digest"] == runs.DIGEST
+
+
+def test_a_deleted_version_stays_deleted_and_its_number_unused() -> None:
+    run = make_run()
+    registered = make_report_map(run, registered="flights-v7")
+    result = plan(run, make_config(run), registered)
+    assert (result.children, result.patches) == ((), ())
+    assert ready(result) == ("True", "Registered")
+    other = make_run("flights-2")
+    (child,) = plan(other, make_config(other), make_report_map(other), registered).children
+    assert child.manifest["metadata"]["name"] == "flights-v8"
+
+
+def test_a_failed_gate_registers_nothing() -> None:
+    run = make_run(gates=[{"metric": "auc", "min": "0.8", "direction": "Maximize"}])
+    result = plan(run, make_config(run), make_report_map(run))
+    assert result.children == ()
+    assert ready(result) == ("False", "GateFailed")
+    assert is_true(result.status, contract.COMPLETE)
+    assert is_true(result.status, contract.STALLED)
+    assert result.status is not None
+    assert result.status["gates"][0]["verdict"] == "Fail"
+
+
+def test_an_inconclusive_gate_registers_but_says_so() -> None:
+    run = make_run(steps=[TRAIN, EVALUATE], gates=[VERSUS_GATE])
+    config, report = make_config(run, CHAMPION), make_report_map(run)
+    (child,) = plan(run, config, report).children
+    assert child.manifest["spec"]["evaluation"]["gates"][0]["verdict"] == "Inconclusive"
+    version = make_version(1, run_uid=run["metadata"]["uid"])
+    found = find(plan(run, config, report, version).status, contract.READY)
+    assert found is not None
+    assert "flights-v1 is registered, not eligible for a rollout" in found["message"]
+
+
+def test_a_trial_reports_and_leaves_registration_to_its_experiment() -> None:
+    run = make_run()
+    run["metadata"]["ownerReferences"] = [
+        {"kind": "Experiment", "name": "search", "uid": "uid-search", "controller": True}
+    ]
+    result = plan(run, make_config(run), make_report_map(run))
+    assert (result.children, result.patches) == ((), ())
+    assert ready(result) == ("True", "Complete")
+
+
+def test_a_finished_run_is_rebuilt_from_its_report_alone() -> None:
+    run = make_run()
+    finished = plan(run, make_report_map(run, registered="flights-v1"))
+    assert finished.children == ()
+    assert is_true(finished.status, contract.COMPLETE)
+    failure = {"step": "train", "reason": "Error", "message": "no"}
+    failed = make_report(run, outcome="Failed", failure=failure, artifact=None)
+    again = plan(run, make_report_map(run, failed))
+    assert again.children == ()
+    assert is_true(again.status, contract.FAILED)
+
+
+def test_a_finished_run_does_not_run_again_when_its_report_is_deleted() -> None:
+    run = make_run()
+    run["status"] = plan(run, make_report_map(run, registered="flights-v1")).status
+    result = plan(run)
+    assert (result.children, result.status) == ((), None)
+
+
+def test_a_predecessors_objects_are_not_read_as_its_own() -> None:
+    predecessor = make_run()
+    predecessor["metadata"]["uid"] = "uid-before"
+    run = make_run()
+    result = plan(run, make_config(predecessor), make_report_map(predecessor))
+    assert made(result) == ["ConfigMap flights-1-config", "Job flights-1-1"]
+
+
+def test_nothing_changes_at_rest() -> None:
+    run = make_run()
+    report = make_report_map(run, registered="flights-v1")
+    run["status"] = plan(run, report).status
+    later = plan(run, report, now="2026-02-01T00:00:00Z")
+    assert later.status == run["status"]
+    assert (later.children, later.patches, later.events, later.requeue_at) == ((), (), (), None)
