@@ -43,6 +43,8 @@ async def ground(
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def baseline(ground: Ground) -> Baseline:
+async def baseline(ground: Ground, request: pytest.FixtureRequest) -> Baseline:
     """How a scenario ends by itself, found out once."""
-    return Baselines(ground).get
+    specs = (getattr(item, "callspec", None) for item in request.session.items)
+    asked = (spec.params.get("scenario") for spec in specs if spec is not None)
+    return Baselines(ground, [*dict.fromkeys(found for found in asked if found is not None)]).get

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -168,15 +169,18 @@ Baseline = Callable[[Scenario], Awaitable[End]]
 class Baselines:
     """How scenarios end undisturbed: some runs of each, whose ends must be the same."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, order: Sequence[Scenario]) -> None:
+        """`order` is that in which they will be asked for: the next is found out ahead."""
         self._ground = ground
-        self._found: dict[str, asyncio.Task[End]] = {}
+        self._after = dict(itertools.pairwise(order))
+        self._found: dict[Scenario, asyncio.Task[End]] = {}
 
     async def get(self, scenario: Scenario) -> End:
         """The end, with the most writes that a run needed; found out once."""
-        if scenario.name not in self._found:
-            self._found[scenario.name] = asyncio.create_task(self._find(scenario))
-        return await self._found[scenario.name]
+        for item in (scenario, self._after.get(scenario)):
+            if item is not None and item not in self._found:
+                self._found[item] = asyncio.create_task(self._find(item))
+        return await self._found[scenario]
 
     async def _find(self, scenario: Scenario) -> End:
         name = f"ns-{scenario.name}-by-itself"
