@@ -47,11 +47,14 @@ class World:
             "status": {"observedGeneration": -1},
         }
         self.objects: list[dict[str, Any]] = [self.experiment]
+        self.unseen: set[str] = set()  # names of what the cluster has and the cache not yet
 
     def tick(self) -> Plan:
         """One pass of the engine."""
         self.now += timedelta(seconds=1)
-        view = FakeView(self.objects)
+        view = FakeView(
+            [item for item in self.objects if item["metadata"]["name"] not in self.unseen]
+        )
         outside = FakeOutside(Settings(), FakeReader(self.objects))
         plan = KIND.plan(asyncio.run(_observe(self.experiment, view, outside)), self.now)
         for child in plan.children:

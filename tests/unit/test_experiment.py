@@ -170,3 +170,22 @@ def test_never_more_trials_than_asked_for(parallel: int) -> None:
         if running:
             world.end(int(running[0].rsplit("-", 1)[1]), 0.5 + step / 100)
     assert len(world.trials()) == 5
+
+
+def test_a_trial_that_the_cache_has_not_seen_yet_is_not_deleted() -> None:
+    """A restarted operator may be shown an old list; the best of two is not known after one."""
+    world = World(trials=2, parallelTrials=1)
+    world.tick()
+    world.end(0, 0.7)
+    world.tick()
+    assert world.trials() == ["search-0", "search-1"]
+    world.unseen = {"search-1"}
+    plan = world.tick()
+    assert not plan.children
+    assert not is_true(world.experiment["status"], contract.COMPLETE)
+    assert world.experiment["status"]["running"] == 1
+    world.unseen = set()
+    world.end(1, 0.9)
+    world.tick()
+    world.tick()
+    assert world.get("ModelVersion", "m-v1")["spec"]["provenance"]["run"] == "search-1"

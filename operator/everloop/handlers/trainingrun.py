@@ -9,6 +9,7 @@ from typing import Any
 from everloop import contract
 from everloop.api.modelversion import ModelVersion
 from everloop.handlers.kind import Kind, Object, Ref, View
+from everloop.handlers.owned import own
 from everloop.handlers.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -39,8 +40,8 @@ def references(run: Object) -> Iterable[Ref]:
 async def observe(run: Object, view: View, outside: Any) -> Observed:
     """The run's ConfigMaps, attempts and, before the first attempt, the champion."""
     namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
-    run_config = _own(run, view.get("ConfigMap", namespace, config_name(name)))
-    report = _own(run, view.get("ConfigMap", namespace, report_name(name)))
+    run_config = own(run, view.get("ConfigMap", namespace, config_name(name)))
+    report = own(run, view.get("ConfigMap", namespace, report_name(name)))
     champion, problem = None, ""
     if run_config is None:
         champion, problem = await _champion(run, view, outside)
@@ -86,7 +87,7 @@ async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tu
 
 async def _live_job(run: Object, outside: Any, name: str) -> Object | None:
     namespace = run["metadata"]["namespace"]
-    return _own(run, await outside.kube.get("batch/v1", "Job", namespace, name))
+    return own(run, await outside.kube.get("batch/v1", "Job", namespace, name))
 
 
 async def _with_events(run: Object, attempt: Attempt, outside: Any) -> Attempt:
@@ -134,14 +135,6 @@ async def _champion(run: Object, view: View, outside: Any) -> tuple[dict[str, An
 def _champion_deployments(run: Object) -> list[str]:
     gates: list[Mapping[str, Any]] = run["spec"].get("gates") or []
     return sorted({gate["deployment"] for gate in gates if gate.get("versus")})
-
-
-def _own(run: Object, found: Object | None) -> Object | None:
-    """The object if this run controls it; a namesake's or a predecessor's is not ours to read."""
-    owners = (found or {}).get("metadata", {}).get("ownerReferences") or []
-    uid = run["metadata"]["uid"]
-    mine = any(owner.get("controller") and owner.get("uid") == uid for owner in owners)
-    return found if mine else None
 
 
 KIND = Kind(

@@ -96,8 +96,10 @@ def difference(wanted: State, found: State) -> str:
     """A unified diff; empty if they are equal."""
     if wanted == found:
         return ""
+    lacking = [f"lacking: {name}" for name in sorted(wanted.keys() - found.keys())]
+    further = [f"further: {name}" for name in sorted(found.keys() - wanted.keys())]
     lines = difflib.unified_diff(_lines(wanted), _lines(found), "undisturbed", "disturbed", n=2)
-    return "\n".join(itertools.islice(lines, MOST_LINES))
+    return "\n".join([*lacking, *further, *itertools.islice(lines, MOST_LINES)])
 
 
 def _compared(admin: Admin) -> list[str]:

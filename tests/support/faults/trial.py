@@ -94,7 +94,9 @@ async def disturbed(
                     await in_the_end(world)
                 found = await _rest(world, wanted.state)
         except TimeoutError:
-            found = await world.live_state()
+            seen, found = world.state(), await world.live_state()
+            behind = normalise.difference(found, seen)
+            assert not behind, f"{name}: the mirror shows otherwise:\n{behind}\n{world.explain()}"
         finally:
             if beside is not None:
                 beside.cancel()

@@ -57,7 +57,7 @@ class World:
         self.namespace = name = f"{name}-{next(ground.count)}"
         self.facts = Facts()
         self.hanging: Callable[[Json], bool] = lambda _: False  # whether a run's steps never end
-        self.done_once: set[str] = set()  # what the scenario did and must not do again
+        self.done_once: dict[str, str] = {}  # what the scenario did and must not do again, and when
         self.prometheus = FakePrometheus(ground.admin, name, self.facts)
         self.routers = Routers(ground.admin, name)
         self.runner = Runner(
@@ -129,15 +129,15 @@ class World:
         """Once: a name that is taken is fine."""
         key = f"create {manifest['kind']} {manifest['metadata']['name']}"
         if key not in self.done_once:
-            await self.admin.create(manifest)
-            self.done_once.add(key)
+            made = await self.admin.create(manifest)
+            self.done_once[key] = f"{_clock()}, {'made' if made else 'it was there'}"
 
     async def delete(self, live: Json) -> None:
         """Once."""
         key = f"delete {live['metadata']['uid']}"
         if key not in self.done_once:
             await self.admin.delete(live)
-            self.done_once.add(key)
+            self.done_once[key] = _clock()
 
     def state(self) -> normalise.State:
         """Everything in the namespace, a moment ago."""
@@ -158,13 +158,14 @@ class World:
         )
 
     def explain(self) -> str:
-        """For messages: what was written, and what the operator said."""
+        """For messages: what was done and written, and what the operator said."""
+        done = "\n".join(f"{key}: {how}" for key, how in self.done_once.items())
         writes = "\n".join(f"{call.number:4} {call}" for call in self.writes)
         said = "\n".join(
             f"{replica.identity}, started {replica.starts} times:\n{replica.tail()}"
             for replica in self.replicas
         )
-        return f"writes:\n{writes}\n{said}"
+        return f"done:\n{done}\nwrites:\n{writes}\n{said}"
 
     # --- inside -----------------------------------------------------------------------------------
     def _words(self) -> dict[str, str]:
@@ -196,6 +197,11 @@ class World:
                 if answered.status not in (404, 409):  # what it looked at has gone meanwhile
                     raise
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _clock() -> str:
+    """As the operator's log has it."""
+    return time.strftime("%H:%M:%S")
 
 
 def _complete(server: Json) -> bool:
