@@ -67,7 +67,7 @@ def normalise(found: Mapping[str, list[Json]], given: Mapping[str, str]) -> Stat
         for item in items:
             words.update(_words(item))
     # The longest first: one may be the beginning of another.
-    known = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
+    known = re.compile("|".join(_pattern(word) for word in sorted(words, key=len, reverse=True)))
 
     def masked(text: str) -> str:
         text = known.sub(lambda match: words[match[0]], text)
@@ -126,6 +126,13 @@ def _words(item: Json) -> Iterable[tuple[str, str]]:
     yield meta["uid"], f"<uid of {item['kind']} {name}>"
     if prefix:
         yield meta["name"], name
+
+
+def _pattern(word: str) -> str:
+    """Where a word is meant: a port's digits may as well be within a digest."""
+    found = re.escape(word)
+    hexadecimal = not word.strip("0123456789abcdef")
+    return rf"(?<![0-9a-f]){found}(?![0-9a-f])" if hexadecimal else found
 
 
 def _cleaned(value: Any, masked: Callable[[str], str], plural: str, key: str = "") -> Any:
