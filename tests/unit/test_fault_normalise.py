@@ -42,7 +42,7 @@ def test_a_template_hash_of_any_length_is_no_difference(template: str) -> None:
 
 
 def test_a_port_is_not_looked_for_in_digests() -> None:
-    meta = {"name": "a", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    meta = {"name": "a", "uid": "uid-of-a", "creationTimestamp": "2026-01-01T00:00:00Z"}
     digest = "sha256:" + "0" * 50 + "240161" + "0" * 8
     item = {"kind": "ConfigMap", "metadata": meta, "data": {"d": digest, "u": "https://a:24016/b"}}
     (found,) = normalise({"configmaps": [item]}, {"24016": "<port>"}).values()
