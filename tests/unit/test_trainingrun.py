@@ -161,6 +161,12 @@ def test_a_job_that_the_cache_has_not_seen_yet_is_not_deleted() -> None:
     assert ready(result) == ("False", "Starting")
 
 
+def test_a_config_that_the_cache_has_not_seen_yet_is_no_reason_for_another_attempt() -> None:
+    """A restarted operator may be shown old lists: it makes the config, and so finds it."""
+    run = make_run(retries=0, status={"attempt": 1})
+    assert made(plan(run, live=[make_job(run)])) == ["ConfigMap flights-1-config"]
+
+
 def test_a_completed_job_without_a_report_fails_after_a_while() -> None:
     run = make_run()
     completed = {**job_condition("Complete"), "completionTime": NOW}

@@ -120,8 +120,12 @@ def check(run: TrainingRun) -> None:
 
 def _under_way(observed: Observed, run: TrainingRun, now: datetime) -> Plan:
     """A run with no report yet."""
-    if observed.run_config is not None and observed.attempts:
-        return _attempted(observed, run, observed.attempts[-1], now)
+    last = observed.attempts[-1] if observed.attempts else None
+    if last is not None and observed.run_config is not None:
+        return _attempted(observed, run, last, now)
+    if last is not None:  # the config is deleted, or too new for the cache: to make it shows which
+        actions = Plan(children=(_config(observed, run),), passing=True)
+        return _progress(observed, run, standing(last), now, actions)
     children = () if run.spec.suspend else _first(observed, run)
     actions = Plan(children=children, passing=True)
     return _progress(observed, run, Standing("Starting"), now, actions)
@@ -131,15 +135,20 @@ def _first(observed: Observed, run: TrainingRun) -> tuple[Child, ...]:
     """The first attempt's Job, after the config that it reads."""
     if observed.run_config is not None:
         return (_next_job(observed, run),)
-    config = build_config(
+    config = _config(observed, run)
+    job = _next_job(replace(observed, run_config=config.manifest), run)
+    return (config, replace(job, after=True))
+
+
+def _config(observed: Observed, run: TrainingRun) -> Child:
+    manifest = build_config(
         observed.settings,
         run,
         observed.champion,
         observed.champion_problem,
         observed.report_ca,
     )
-    job = _next_job(replace(observed, run_config=config), run)
-    return (Child(config, Mode.CREATE_ONCE), replace(job, after=True))
+    return Child(manifest, Mode.CREATE_ONCE)
 
 
 def _attempted(observed: Observed, run: TrainingRun, last: Attempt, now: datetime) -> Plan:
