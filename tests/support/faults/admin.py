@@ -158,6 +158,12 @@ class Admin:
         same = {"apiVersion": kind.api_version, "kind": kind.kind}
         return [same | item for item in self.mirror.list(plural, namespace)]
 
+    def shows(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether the mirror has this object."""
+        kind, meta = self.kind(manifest), manifest["metadata"]
+        plural = next(plural for plural, item in self.kinds.items() if item is kind)
+        return self.mirror.get(plural, meta["namespace"], meta["name"]) is not None
+
     async def merge(self, live: Mapping[str, Any], patch: Json, subresource: str = "") -> Json:
         """JSON merge patch of an object."""
         meta = live["metadata"]

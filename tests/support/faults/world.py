@@ -126,10 +126,15 @@ class World:
         return self.admin.list(f"{plural}.{contract.GROUP}", self.namespace)
 
     async def create(self, manifest: Json) -> None:
-        """Once: a name that is taken is fine."""
+        """Once: a name that is taken is fine. What is asked next knows of it."""
+
+        async def shown() -> bool:
+            return self.admin.shows(manifest)
+
         key = f"create {manifest['kind']} {manifest['metadata']['name']}"
         if key not in self.done_once:
             made = await self.admin.create(manifest)
+            await until(shown, 30, f"{key}: not shown")
             self.done_once[key] = f"{_clock()}, {'made' if made else 'it was there'}"
 
     async def delete(self, live: Json) -> None:
