@@ -42,6 +42,11 @@ def labelled(kube: Kube, item: Json) -> bool:
     return bool(labels.get(contract.MANAGED_BY) == contract.MANAGED_BY_VALUE)
 
 
+def seen(kube: Kube, version: Json) -> bool:
+    """Whether the operator said something of it; the API server's default says nothing yet."""
+    return bool(((kube.get(version) or {}).get("status") or {}).get("conditions"))
+
+
 def take_label(kube: Kube, record: Json) -> None:
     """By PUT: the API server compares its data by bytes, and a PATCH writes "<" in another way."""
     live = kube.get(record)
@@ -102,6 +107,6 @@ def test_a_model_version_that_we_registered_keeps_its_label(
     version = make_model_version("flights", 1, namespace)
     version["metadata"]["labels"] = {contract.MANAGED_BY: contract.MANAGED_BY_VALUE}
     create_as_operator(kube, "modelversions", version)
-    eventually(lambda: (kube.get(version) or {}).get("status"), 20, "no status")
+    eventually(lambda: seen(kube, version), 20, "the operator has not seen it")
     kube.merge(version, NO_LABEL)
     eventually(lambda: labelled(kube, version), 3, "the label is not back")
