@@ -19,24 +19,29 @@ DOCUMENT = f"/openapi/v3/apis/{contract.API_VERSION}"
 NAMED = 3  # fields that a message names
 
 
-async def outdated(client: Client, kinds: Iterable[str]) -> list[str]:
+async def outdated(client: Client, kinds: Iterable[str], *, patient: bool = False) -> list[str]:
     """What to do about each CRD that is older than this operator; [] if there is none.
 
-    Raises errors.ApiError. A cluster that hides the document is taken at its word.
+    A schema is published a moment after its CRD is installed: who is `patient` is told what is not
+    there yet. Raises errors.ApiError. A cluster that hides the document is taken at its word.
     """
     ours = [kind for kind in KINDS if kind.kind_name in set(kinds)]
     if not ours:
         return []
     try:
         document = await client.request("GET", DOCUMENT, verb="discover")
-    except (errors.NotFound, errors.Forbidden):
+    except errors.Forbidden:
         return []
+    except errors.NotFound:
+        document = {}
     served = (document.get("components") or {}).get("schemas") or {}
     found = []
     for kind in ours:
         known = served.get(_name(kind.kind_name))
         if known is None:
-            continue  # not published yet, or not installed, which is told elsewhere
+            if patient:  # that it is not installed is told elsewhere
+                found.append(f"the schema of {kind.plural}.{contract.GROUP} is not published yet")
+            continue
         version = crd(kind)["spec"]["versions"][0]
         wanted = version["schema"]["openAPIV3Schema"]["properties"]
         lacking = [

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 import signal
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from everloop.settings import Settings
 logger = logging.getLogger(__name__)
 Intake = Callable[[EngineApi, Settings], Awaitable[None]]
 INTAKE_BACKOFF_SECONDS = 5.0
+PUBLISHING_SECONDS = 10.0  # a cluster may as well publish no schemas at all
 NEW_KINDS_SECONDS = 30.0  # how often to look whether a missing CRD has come
 
 
@@ -127,12 +129,14 @@ class Operator:
         """
         before = self._missing
         kinds = [kind.resource.kind for kind in self._kinds]
+        patience = time.monotonic() + PUBLISHING_SECONDS
         while True:
             try:
                 served = await engine.watches.served()
                 problem = _not_installed(served)
                 if not problem:
-                    problem = "; ".join(await outdated(client, kinds))
+                    patient = time.monotonic() < patience
+                    problem = "; ".join(await outdated(client, kinds, patient=patient))
             except errors.ApiError as error:
                 problem = str(error)
             if not problem:
