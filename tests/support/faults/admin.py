@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ class Kind:
         inside = f"/namespaces/{namespace}" if namespace else ""
         found = f"{root}/{self.api_version}{inside}/{self.plural}"
         return f"{found}/{name}" if name else found
+
+    def named(self, items: Iterable[Json]) -> list[Json]:
+        """Listed objects with their apiVersion and kind, which lists leave out."""
+        same = {"apiVersion": self.api_version, "kind": self.kind}
+        return [same | item for item in items]
 
 
 class Answered(Exception):  # noqa: N818 (what happened)
@@ -145,8 +150,7 @@ class Admin:
         """Objects by `plural.group`, with apiVersion and kind, by asking the API server."""
         kind = self.kinds[plural]
         found = await self.call("GET", kind.path(namespace) + CACHED)
-        same = {"apiVersion": kind.api_version, "kind": kind.kind}
-        return [same | item for item in found.get("items") or ()]
+        return kind.named(found.get("items") or ())
 
     def get(self, plural: str, namespace: str, name: str) -> Json | None:
         """One object by `plural.group`, or None; as the mirror has it."""
@@ -154,9 +158,7 @@ class Admin:
 
     def list(self, plural: str, namespace: str) -> list[Json]:
         """The same as `read`, as the mirror has them."""
-        kind = self.kinds[plural]
-        same = {"apiVersion": kind.api_version, "kind": kind.kind}
-        return [same | item for item in self.mirror.list(plural, namespace)]
+        return self.kinds[plural].named(self.mirror.list(plural, namespace))
 
     def shows(self, manifest: Mapping[str, Any]) -> bool:
         """Whether the mirror has this object."""
