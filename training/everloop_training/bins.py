@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from everloop.contract import BIN_MISSING, BIN_OTHER
 
 QUANTILES: Final = np.linspace(0.1, 0.9, 9)
+LOWEST: Final = np.finfo(np.float64).min
 MAX_CATEGORIES: Final = 50  # further ones share a bin: each bin is two series a version
 MAX_CATEGORY_LENGTH: Final = 128  # of a label's value
 
@@ -68,10 +69,11 @@ def numeric_bins(name: str, column: pd.Series) -> Bins:
     would hide a summer.
     """
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    values = values[~np.isnan(values)]
+    # JSON has no infinity: such a value lies in an outer bin, and never makes an edge.
+    values = values[np.isfinite(values)]
     edges = np.empty(0)
     if len(values):
-        below, above = np.nextafter(values.min(), -np.inf), values.max()
+        below, above = np.nextafter(values.min(), LOWEST), values.max()
         # values that occur, so that whole numbers have whole edges
         deciles = np.quantile(values, QUANTILES, method="inverted_cdf")
         edges = np.unique([below, *deciles, above])
