@@ -79,6 +79,8 @@ def _config() -> dict[str, object]:
         # How soon a changed ConfigMap is seen by the pods that mount it.
         "syncFrequency": "2s",
         "serializeImagePulls": False,
+        # A kubelet of today refuses hosts with the old cgroups, though it still works on them.
+        "failCgroupV1": False,
     }
     return {
         "kind": "Cluster",
