@@ -5,12 +5,12 @@ It needs no root, starts in about five seconds, and several can run side by side
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from devcluster import audit, binaries, cleanup, packages, pki
 from devcluster.control_plane import Addresses, Parts
+from devcluster.network import free_ports
 from devcluster.paths import state_folder, write_info
 from devcluster.processes import Processes
 from devcluster.progress import step, wait_for
@@ -72,7 +72,7 @@ class ControlPlane:
         with step(f"API server '{self.name}'"):
             self.state.mkdir(parents=True)
             pki.create(self.state / "pki", ["127.0.0.1", "10.96.0.1"])
-            api, etcd, peer, controllers = _free_ports(4)
+            api, etcd, peer, controllers = free_ports(4)
             addresses = Addresses("127.0.0.1", api, etcd, peer, "10.96.0.0/16", controllers)
             self._parts = parts = Parts(self.state, self._processes, addresses)
             parts.write_kubeconfigs(context=f"everloop-{self.name}")
@@ -155,12 +155,3 @@ class ControlPlane:
         if self._parts is None:
             raise RuntimeError(f"the API server '{self.name}' is not started")
         return self._parts
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on; all are held until the last is found, so they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in held]
-    for one in held:
-        one.close()
-    return ports

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from devcluster import binaries, cleanup
+from devcluster.network import free_ports
 from devcluster.paths import read_info, state_folder, write_info
 from devcluster.progress import UserError, run, say, step, succeeds, wait_for
 
@@ -91,13 +92,16 @@ def _config() -> dict[str, object]:
 
 
 def _start_registry(name: str) -> int:
-    """Start the registry on a port of loopback that Docker chooses; its layers are in a volume."""
-    container = _registry(name)
+    """Start the registry on a port of loopback; its layers are in a volume.
+
+    The port is ours to choose: one that Docker chooses is another one after each start, and after
+    `_tell_node` has joined the container to kind's network.
+    """
+    container, (port,) = _registry(name), free_ports(1)
     run(["docker", "run", "--detach", "--restart=always", "--name", container,
-         "--publish", "127.0.0.1::5000", "--volume", f"{container}:/var/lib/registry",
+         "--publish", f"127.0.0.1:{port}:5000", "--volume", f"{container}:/var/lib/registry",
          "--network", "bridge", REGISTRY_IMAGE])  # fmt: skip
-    # Such as "127.0.0.1:32768"; `up` asks anew each time, since it changes with the container.
-    return int(run(["docker", "port", container, "5000/tcp"]).split()[0].rpartition(":")[2])
+    return port
 
 
 def _tell_node(name: str, registry: str) -> None:
