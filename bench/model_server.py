@@ -14,7 +14,6 @@ import asyncio
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from devcluster.network import free_ports
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from training_pod import INPUTS, dump, fit, make_rows
@@ -35,11 +35,6 @@ from everloop_training import store
 from everloop_training.profile import build_profile
 
 START_SECONDS = 300
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def prepare(folder: Path) -> tuple[dict[str, str], bytes]:
@@ -60,6 +55,7 @@ def prepare(folder: Path) -> tuple[dict[str, str], bytes]:
     content = json.dumps(profile).encode()
     (folder / "profile.json").write_bytes(content)
     outputs = (Tensor("predict", "INT64"), Tensor("predict_proba", "FP64", (-1, 2)))
+    http, metrics = free_ports(2)
     environment = {
         **os.environ,
         contract.ENV_MODEL_NAME: "flights",
@@ -70,8 +66,8 @@ def prepare(folder: Path) -> tuple[dict[str, str], bytes]:
         contract.ENV_PROFILE_URI: f"file://{folder}/profile.json",
         contract.ENV_PROFILE_DIGEST: f"sha256:{hashlib.sha256(content).hexdigest()}",
         contract.ENV_SIGNATURE: json.dumps(Signature(inputs, outputs).to_dict()),
-        "EVERLOOP_HTTP_PORT": str(free_port()),
-        "EVERLOOP_METRICS_PORT": str(free_port()),
+        "EVERLOOP_HTTP_PORT": str(http),
+        "EVERLOOP_METRICS_PORT": str(metrics),
         "EVERLOOP_DRAIN_SECONDS": "0",
     }
     one = rows[INPUTS].iloc[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from devcluster.network import free_ports
 
 T = TypeVar("T")
 SUPPORT = Path(__file__).parent
@@ -56,7 +57,7 @@ class OperatorProcess:
         self.log = log
         self.identity = identity
         self._command = command
-        ports = _free_ports(3)
+        ports = free_ports(3)
         self.metrics_port, self.report_port, self.webhook_port = ports
         values = {
             "namespace": "default",
@@ -219,11 +220,3 @@ def _metric(text: str, name: str) -> float | None:
         if line.split("{")[0].split(" ")[0] == name
     ]
     return sum(values) if values else None
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports

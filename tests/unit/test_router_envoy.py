@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +14,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from devcluster import binaries
+from devcluster.network import free_ports
 from devcluster.progress import UserError
 
 from everloop.handlers.deployment_reads import parse_healthy
@@ -112,14 +112,6 @@ class Envoy:
         while set(versions) != await self.healthy() - {"envoy-admin"}:
             assert time.monotonic() < started + DEADLINE, await self.healthy()
             await asyncio.sleep(0.05)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(item.getsockname()[1]) for item in sockets]
-    for item in sockets:
-        item.close()
-    return ports
 
 
 @pytest_asyncio.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from devcluster.network import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 from report_server import report_server
 from training_pod import INPUTS, TrainingPod, dump, evaluate, fit, make_rows, write_days
@@ -33,11 +33,6 @@ from everloop_training.fetch import fetch
 from everloop_training.package import package
 
 SERVER_START_SECONDS = 180  # a busy machine; alone it takes a few
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def ask(url: str, body: Any = None) -> tuple[int, Any]:
@@ -91,7 +86,7 @@ class Served:
 @contextmanager
 def served(report: dict[str, Any]) -> Iterator[Served]:
     """Serve what a report names, as the Deployment's pod does, until the block ends."""
-    http, metrics = free_port(), free_port()
+    http, metrics = free_ports(2)
     environment = {
         **os.environ,
         contract.ENV_MODEL_NAME: "flights",
