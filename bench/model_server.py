@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from devcluster.network import free_ports
+from devcluster.ports import free_ports
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from training_pod import INPUTS, dump, fit, make_rows

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from devcluster import audit, binaries, cleanup, packages, pki
 from devcluster.control_plane import Addresses, Parts
-from devcluster.network import free_ports
 from devcluster.paths import state_folder, write_info
+from devcluster.ports import free_ports
 from devcluster.processes import Processes
 from devcluster.progress import step, wait_for
 

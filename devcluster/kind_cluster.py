@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from devcluster import binaries, cleanup
-from devcluster.network import free_ports
 from devcluster.paths import read_info, state_folder, write_info
+from devcluster.ports import free_ports
 from devcluster.progress import UserError, run, say, step, succeeds, wait_for
 
 # The node image that this kind release was made with decides the Kubernetes version.

@@ -8,7 +8,6 @@ links, it ends with the machine's uptime.
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -157,12 +156,3 @@ def _claims() -> dict[str, Claim]:
     except FileNotFoundError:
         return {}
     return claims
-
-
-def free_ports(count: int) -> list[int]:
-    """Of loopback, and unused; all are held until the last is found, so they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in held]
-    for one in held:
-        one.close()
-    return ports

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from devcluster.network import free_ports
+from devcluster.ports import free_ports
 
 T = TypeVar("T")
 SUPPORT = Path(__file__).parent

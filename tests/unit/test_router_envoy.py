@@ -14,8 +14,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from devcluster import binaries
-from devcluster.network import free_ports
-from devcluster.progress import UserError
+from devcluster.ports import free_ports
 
 from everloop.handlers.deployment_reads import parse_healthy
 from everloop.manifests.router import LEAVE_SECONDS
@@ -116,10 +115,7 @@ class Envoy:
 
 @pytest_asyncio.fixture
 async def envoy(tmp_path: Path) -> AsyncIterator[Envoy]:
-    try:
-        program = binaries.find("envoy")["envoy"]
-    except UserError as error:
-        pytest.skip(f"no Envoy here: {error}")
+    program = binaries.find("envoy")["envoy"]
     http, status, *ports = free_ports(4)
     backends = {name: Backend(name, port) for name, port in zip((V1, V2), ports, strict=True)}
     servers = [await backend.serve() for backend in backends.values()]

@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from devcluster.network import free_ports
+from devcluster.ports import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 from report_server import report_server
 from training_pod import INPUTS, TrainingPod, dump, evaluate, fit, make_rows, write_days
