@@ -43,7 +43,7 @@ COMPONENT_HISTORY: Final = "history"
 COMPONENT_NETWORK: Final = "network-policy"
 
 # --- annotations ----------------------------------------------------------------------------------
-ANNOTATION_REGISTERED: Final = f"{GROUP}/registered"  # on a report: the ModelVersion made from it
+ANNOTATION_REGISTERED: Final = f"{GROUP}/registered"  # on a report: its ModelVersion, now deleted
 ANNOTATION_RESOLUTION: Final = f"{GROUP}/resolution"  # on a Job: what it fetched, for retries
 ANNOTATION_NOT_MONITORABLE: Final = f"{GROUP}/not-monitorable"  # on a ModelVersion: why no profile
 ANNOTATION_TRIGGER: Final = f"{GROUP}/trigger"  # on a run: why it exists (JSON, see docs)

@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from everloop import contract
+from everloop.cluster.index import REGISTERED
 from everloop.handlers.kind import Kind, Object
 from everloop.plans.plan import Plan
 from everloop.settings import Settings
@@ -75,9 +76,13 @@ class FakeView:
     def names(self, kind: str, namespace: str) -> Sequence[str]:
         return [item["metadata"]["name"] for item in self.list(kind, namespace)]
 
-    def values(self, kind: str, namespace: str, annotation: str) -> Sequence[str]:
-        found = (item["metadata"].get("annotations", {}) for item in self.list(kind, namespace))
-        return [annotations[annotation] for annotations in found if annotation in annotations]
+    def values(self, kind: str, namespace: str, what: str) -> Sequence[str]:
+        items = self.list(kind, namespace)
+        if what == REGISTERED:
+            fields = (item.get("status", {}).get("modelVersion") for item in items)
+            return [value for value in fields if value]
+        found = (item["metadata"].get("annotations", {}) for item in items)
+        return [annotations[what] for annotations in found if what in annotations]
 
     def children(self, kind: str, owner: Object) -> Sequence[Object]:
         uid = owner["metadata"]["uid"]

@@ -27,7 +27,7 @@ def test_a_search_runs_in_parallel_and_registers_the_best() -> None:
     world.tick()  # creates the version
     assert not is_true(world.experiment["status"], contract.COMPLETE)
     assert list(references(world.experiment)), "it waits to see it"
-    world.tick()  # sees it, annotates the report
+    world.tick()  # sees it
     status = world.experiment["status"]
     assert is_true(status, contract.COMPLETE)
     assert (status["best"]["trial"], status["best"]["value"]) == (1, "0.7")
@@ -63,7 +63,10 @@ def test_a_deleted_version_stays_deleted() -> None:
     world.tick()
     world.tick()
     world.objects = [item for item in world.objects if item["kind"] != "ModelVersion"]
-    assert not world.tick().children
+    assert not world.tick().children, "status knows of it"
+    world.experiment["status"] = {"observedGeneration": -1}
+    assert not world.tick().children, "its report knows of it"
+    assert world.experiment["status"]["modelVersion"] == "m-v1"
 
 
 def test_a_deleted_trial_is_abandoned() -> None:

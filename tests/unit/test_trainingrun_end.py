@@ -29,7 +29,7 @@ from everloop.plans.plan import OnConflict
 Dict = dict[str, Any]
 
 
-def test_a_report_becomes_a_version_in_two_passes() -> None:
+def test_a_report_becomes_a_version() -> None:
     run = make_run(gates=[{"metric": "auc", "min": "0.6", "direction": "Maximize"}])
     config, report = make_config(run), make_report_map(run)
     first = plan(run, config, report, make_version(3))
@@ -41,10 +41,7 @@ def test_a_report_becomes_a_version_in_two_passes() -> None:
     version = make_version(4, run_uid=run["metadata"]["uid"])
     second = plan(run, config, report, make_version(3), version)
     assert second.children == ()
-    (patch,) = second.patches
-    assert patch.manifest["metadata"]["annotations"] == {
-        contract.ANNOTATION_REGISTERED: "flights-v4"
-    }
+    assert second.patches == (), "the version itself shows that it was made"
     assert ready(second) == ("True", "Registered")
     assert is_true(second.status, contract.COMPLETE)
     assert second.status is not None
@@ -64,14 +61,43 @@ def test_the_version_has_what_was_asked_and_what_was_used() -> None:
 
 
 def test_a_deleted_version_stays_deleted_and_its_number_unused() -> None:
+    """Status knows of it first, then the report, which outlives every status."""
     run = make_run()
+    version = make_version(7, run_uid=run["metadata"]["uid"])
+    config, report = make_config(run), make_report_map(run)
+    run["status"] = plan(run, config, report, version).status
+    noted = plan(run, config, report)
+    assert (noted.children, noted.status) == ((), run["status"])
+    (patch,) = noted.patches
+    assert patch.manifest["kind"] == "ConfigMap"
+    assert patch.manifest["metadata"]["uid"] == report["metadata"]["uid"]
+    assert patch.manifest["metadata"]["annotations"] == {
+        contract.ANNOTATION_REGISTERED: "flights-v7"
+    }
+    assert number_after(report, run) == "flights-v8", "the report is not annotated yet"
     registered = make_report_map(run, registered="flights-v7")
-    result = plan(run, make_config(run), registered)
+    del run["status"]
+    result = plan(run, config, registered)
     assert (result.children, result.patches) == ((), ())
     assert ready(result) == ("True", "Registered")
-    other = make_run("flights-2")
-    (child,) = plan(other, make_config(other), make_report_map(other), registered).children
-    assert child.manifest["metadata"]["name"] == "flights-v8"
+    assert number_after(registered, run) == "flights-v8"
+
+
+def number_after(report: Dict, run: Dict) -> str:
+    """The version that the next run makes."""
+    following = make_run("flights-2")
+    objects = [make_config(following), make_report_map(following), report, run]
+    (child,) = plan(following, *objects).children
+    return str(child.manifest["metadata"]["name"])
+
+
+def test_a_version_that_status_does_not_know_yet_is_found() -> None:
+    run = make_run()
+    version = make_version(7, run_uid=run["metadata"]["uid"])
+    result = plan(run, make_config(run), make_report_map(run), version)
+    assert (result.children, result.patches) == ((), ())
+    assert result.status is not None
+    assert result.status["modelVersion"] == "flights-v7"
 
 
 def test_a_failed_gate_registers_nothing() -> None:

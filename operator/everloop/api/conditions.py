@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from everloop.api.base import Model
+
+UNSEEN: Final[Mapping[str, Any]] = {"observedGeneration": -1}  # status before the first pass
 
 
 class Condition(Model):

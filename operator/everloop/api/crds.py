@@ -21,6 +21,7 @@ from pydantic import BaseModel, TypeAdapter
 from everloop import contract
 from everloop.api import reference
 from everloop.api.base import DNS_LABEL, Model, Resource, Rule
+from everloop.api.conditions import UNSEEN
 from everloop.api.deployment import Deployment
 from everloop.api.experiment import Experiment
 from everloop.api.modelversion import ModelVersion
@@ -181,7 +182,7 @@ def crd(kind: type[Resource]) -> dict[str, Any]:
     if not spec["x-kubernetes-validations"]:
         del spec["x-kubernetes-validations"]
     status = _without_defaults(structural(status_model))
-    status["default"] = {"observedGeneration": -1}
+    status["default"] = dict(UNSEEN)
     name_rules = [
         {
             "rule": f"self.metadata.name.size() <= {kind.name_limit} "

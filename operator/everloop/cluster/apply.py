@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from everloop import contract, errors
+from everloop.api.conditions import UNSEEN
 from everloop.cluster import objects
 from everloop.cluster.cache import Cache, Change
 from everloop.cluster.client import APPLY, JSON_PATCH, MERGE, Client
@@ -175,11 +176,12 @@ class Applier:
         Watches of different kinds do not wait for each other: of a parent that was deleted with its
         children, the children may be seen to go first, and would be made again; so would those of
         a parent that a list from an old cache still shows. One look a pass, and none at the first
-        pass: a parent without a status has no children that could have gone, and if it has gone
-        itself, what it owns goes, too. A look costs as much as half a creation.
+        pass: a parent whose status says nothing has no children that could have gone, and if it has
+        gone itself, what it owns goes, too. A look costs as much as half a creation.
         """
         parent = once.item
-        if once.seen or (child.owned and not parent.get("status")):
+        new = (parent.get("status") or UNSEEN) == UNSEEN
+        if once.seen or (child.owned and new):
             return
         live = await self._read(parent)
         same = live is not None and objects.uid(live) == objects.uid(parent)

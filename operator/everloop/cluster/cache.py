@@ -73,9 +73,9 @@ class Cache:
         coming = (place[2] for place in self._coming if place[:2] == (qualified, namespace))
         return [*self._store.names(qualified, namespace), *coming]
 
-    def values(self, kind: str, namespace: str, annotation: str) -> Sequence[str]:
-        """Values of an annotation (one of index.ANNOTATIONS) on the objects of a namespace."""
-        return list(self._index.values(self._resolve(kind), namespace, annotation))
+    def values(self, kind: str, namespace: str, what: str) -> Sequence[str]:
+        """Values of an annotation or a field (of those in index.py) of a namespace's objects."""
+        return list(self._index.values(self._resolve(kind), namespace, what))
 
     def children(self, kind: str, owner: Object) -> Sequence[Object]:
         """Objects of a kind whose controller is `owner`, or that were made from that run."""

@@ -20,7 +20,9 @@ MODEL = "spec.modelName"  # a term like a label
 LABELS = frozenset(
     {contract.LABEL_MODEL_VERSION, contract.LABEL_DEPLOYMENT, contract.LABEL_MONITOR}
 )
-ANNOTATIONS = frozenset({contract.ANNOTATION_REGISTERED})  # whose values are asked for
+# What is asked for by its values: an annotation, and a field of TrainingRuns.
+ANNOTATIONS = frozenset({contract.ANNOTATION_REGISTERED})
+REGISTERED = "status.modelVersion"
 
 
 class Index:
@@ -29,7 +31,7 @@ class Index:
     def __init__(self) -> None:
         self._made: dict[str, set[Place]] = defaultdict(set)  # by the maker's uid
         self._bearing: dict[tuple[str, str, str], set[Place]] = defaultdict(set)  # namespace, term
-        # (kind, namespace, annotation) → name → value
+        # (kind, namespace, annotation or field) → name → value
         self._values: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
 
     def add(self, place: Place, item: Object) -> None:
@@ -38,8 +40,8 @@ class Index:
             self._made[uid].add(place)
         for term in _terms(item):
             self._bearing[place[1], *term].add(place)
-        for annotation, value in _annotations(item):
-            self._values[place[0], place[1], annotation][place[2]] = value
+        for what, value in _values(item):
+            self._values[place[0], place[1], what][place[2]] = value
 
     def remove(self, place: Place, item: Object) -> None:
         """Forget it."""
@@ -47,8 +49,8 @@ class Index:
             _discard(self._made, uid, place)
         for term in _terms(item):
             _discard(self._bearing, (place[1], *term), place)
-        for annotation, _ in _annotations(item):
-            key = (place[0], place[1], annotation)
+        for what, _ in _values(item):
+            key = (place[0], place[1], what)
             self._values[key].pop(place[2], None)
             if not self._values[key]:
                 del self._values[key]
@@ -67,9 +69,9 @@ class Index:
         sets = (self._bearing.get((namespace, *term), set()) for term in indexed)
         return {place[2] for place in set.intersection(*sets) if place[0] == qualified}
 
-    def values(self, qualified: str, namespace: str, annotation: str) -> Iterable[str]:
-        """Values of an annotation of ANNOTATIONS."""
-        return self._values.get((qualified, namespace, annotation), {}).values()
+    def values(self, qualified: str, namespace: str, what: str) -> Iterable[str]:
+        """Values of an annotation of ANNOTATIONS, or of REGISTERED."""
+        return self._values.get((qualified, namespace, what), {}).values()
 
 
 def _makers(item: Object) -> Iterator[str]:
@@ -91,10 +93,14 @@ def _terms(item: Object) -> Iterator[tuple[str, str]]:
         yield MODEL, model
 
 
-def _annotations(item: Object) -> Iterator[tuple[str, str]]:
+def _values(item: Object) -> Iterator[tuple[str, str]]:
     for annotation, value in (objects.metadata(item).get("annotations") or {}).items():
         if annotation in ANNOTATIONS:
             yield annotation, value
+    if _ours(item) and item["kind"] == "TrainingRun":
+        version = (item.get("status") or {}).get("modelVersion")
+        if version:
+            yield REGISTERED, version
 
 
 def _ours(item: Object) -> bool:

@@ -83,8 +83,8 @@ class View(Protocol):
         """Names of all objects of a kind, and of those that are being created."""
         ...
 
-    def values(self, kind: str, namespace: str, annotation: str) -> Sequence[str]:
-        """Values of an annotation (one of cluster.index) on the objects of a kind."""
+    def values(self, kind: str, namespace: str, what: str) -> Sequence[str]:
+        """Values of an annotation or a field (of those in cluster.index) of a kind's objects."""
         ...
 
     def children(self, kind: str, owner: Object) -> Sequence[Object]:

@@ -19,11 +19,10 @@ from everloop.handlers.resources import (
     PODS,
     TRAINING_RUNS,
 )
-from everloop.handlers.version_reads import taken_version_names, version_made_from
+from everloop.handlers.version_reads import read_versions
 from everloop.manifests.network import RUNS
 from everloop.manifests.trainingrun import build_champion, config_name, report_name
 from everloop.manifests.trainingrun_job import job_name
-from everloop.plans.registration import registered_version
 from everloop.plans.trainingrun import Observed, is_over, plan
 from everloop.plans.trainingrun_attempt import Attempt, wants_warnings
 
@@ -45,7 +44,6 @@ async def observe(run: Object, view: View, outside: Any) -> Observed:
     champion, problem = None, ""
     if run_config is None:
         champion, problem = await _champion(run, view, outside)
-    registers = report is not None and not registered_version(report)
     return Observed(
         run=run,
         settings=outside.settings,
@@ -55,8 +53,7 @@ async def observe(run: Object, view: View, outside: Any) -> Observed:
         report=report,
         champion=champion,
         champion_problem=problem,
-        version=version_made_from(run, view) if registers else None,
-        version_names=taken_version_names(namespace, view) if registers else (),
+        versions=read_versions(run, report, view),
         network_policy=view.get(NETWORK_POLICIES.kind, namespace, RUNS),
     )
 

@@ -19,7 +19,7 @@ from everloop.api.report import Report
 from everloop.api.trainingrun import TrainingRun
 from everloop.manifests.experiment import build_trial
 from everloop.plans.plan import Child, Event, Mode, Patch, Plan
-from everloop.plans.registration import Registration, registration
+from everloop.plans.registration import Registration, Versions, registration
 from everloop.plans.search import Trial, size, suggest
 
 
@@ -126,13 +126,14 @@ def _register(observed: Observed, best: BestTrial) -> Registration:
     (trial,) = (item for item in observed.trials if item.number == best.trial)
     if trial.raw_report is None:  # a succeeded trial has one
         return Registration()
-    return registration(
-        trial.raw_run,
-        trial.raw_report,
-        trial.raw_config,
+    before = observed.experiment.status
+    registered = before.best is not None and before.best.run == best.run
+    versions = Versions(
         trial.raw_version,
-        observed.version_names,
+        known=(before.model_version if registered else None) or trial.run.status.model_version,
+        taken=observed.version_names,
     )
+    return registration(trial.raw_run, trial.raw_report, trial.raw_config, versions)
 
 
 def best_trial(observed: Observed, tally: Tally) -> BestTrial | None:

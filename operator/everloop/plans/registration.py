@@ -1,15 +1,15 @@
 """From a run's report to its ModelVersion, for runs by themselves and for the best of a search.
 
-Two passes, so that it may stop anywhere: the version is created, and once it can be seen the report
-is annotated with its name. A version whose provenance names this run's uid is the run's; after the
-annotation, the version stays deleted when somebody deletes it.
+It may stop anywhere: a version whose provenance names this run's uid is the run's, whether status
+knows of it or not. One that status knows and that is gone was deleted by somebody: the report is
+annotated with its name, so that it stays deleted when the status is lost, too.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,19 @@ Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Versions:
+    """What is known of the ModelVersion of a report that is not annotated.
+
+    `made` is it, as read; `known` is its name by some status, whether it still is there or not.
+    `taken` are the names of all versions of the namespace, deleted ones included.
+    """
+
+    made: Object | None = None
+    known: str | None = None
+    taken: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Registration:
     """What to do next for a report to be registered. `version` is set once it is."""
 
@@ -34,31 +47,27 @@ class Registration:
 
 
 def registration(
-    run: Object,
-    report: Object,
-    run_config: Object | None,
-    made: Object | None,
-    taken: Iterable[str],
+    run: Object, report: Object, run_config: Object | None, versions: Versions
 ) -> Registration:
     """Register the succeeded run's model under the next number of its family.
 
-    All objects as read: the TrainingRun, its ConfigMaps `<run>-report` and `<run>-config`, and the
-    ModelVersion that was made from it, if there is one. `taken` are the names of all ModelVersions
-    of the namespace, and those that reports were registered as. Gates are judged again from the
-    report; whether a failing gate or another trial's better value forbids it is the caller's.
+    All objects as read: the TrainingRun, and its ConfigMaps `<run>-report` and `<run>-config`.
+    Gates are judged again from the report; whether a failing gate or another trial's better value
+    forbids it is the caller's.
     """
     typed = TrainingRun.model_validate(run)
     registered = registered_version(report)
     if registered:
         return Registration(version=registered)
-    if made is not None:
-        name = made["metadata"]["name"]
-        return Registration(patches=(_annotate(report, name),), version=name)
+    if versions.made is not None:
+        return Registration(version=versions.made["metadata"]["name"])
+    if versions.known:
+        return Registration(patches=(_annotate(report, versions.known),), version=versions.known)
     parsed = from_config_map(report)
     if parsed is None or not parsed.succeeded:
         return Registration()
     results, champion = judged(typed, parsed, run_config)
-    number = next_number(typed.spec.model_name, taken)
+    number = next_number(typed.spec.model_name, versions.taken)
     manifest = build_model_version(
         run, number, parsed, gates=results, champion=champion.ref, images=images_of(report)
     )
@@ -77,8 +86,8 @@ def judged(
 def next_number(model: str, taken: Iterable[str]) -> int:
     """One more than the highest number that the model has in these names.
 
-    Names that only reports know count, too: a deleted version's must not come back with other
-    bytes.
+    Names that only reports or runs know count, too: a deleted version's must not come back with
+    other bytes.
     """
     pattern = re.compile(re.escape(model) + r"-v([0-9]+)")
     matches = (pattern.fullmatch(name) for name in taken)
@@ -86,7 +95,7 @@ def next_number(model: str, taken: Iterable[str]) -> int:
 
 
 def registered_version(report: Object | None) -> str | None:
-    """The ModelVersion that was made from this report."""
+    """The ModelVersion that was made from this report and is deleted, by the annotation."""
     metadata = (report or {}).get("metadata", {})
     value = (metadata.get("annotations") or {}).get(contract.ANNOTATION_REGISTERED)
     return str(value) if value else None

@@ -7,8 +7,8 @@ do. Status is computed from them and may be lost at any time.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,7 +26,13 @@ from everloop.manifests.trainingrun import (
 from everloop.manifests.trainingrun_job import build_job, container_names
 from everloop.plans.gates import failed
 from everloop.plans.plan import Child, Deletion, Manifest, Mode, OnConflict, Patch, Plan
-from everloop.plans.registration import Registration, judged, parse_run_config, registration
+from everloop.plans.registration import (
+    Registration,
+    Versions,
+    judged,
+    parse_run_config,
+    registration,
+)
 from everloop.plans.trainingrun_attempt import (
     Attempt,
     Standing,
@@ -67,8 +73,7 @@ class Observed:
     report: Object | None = None
     champion: dict[str, Any] | None = None
     champion_problem: str = ""
-    version: Object | None = None  # made from this run
-    version_names: Sequence[str] = ()  # taken, see plans.registration
+    versions: Versions = field(default_factory=Versions)
     network_policy: Object | None = None  # of the namespace's runs
 
 
@@ -236,13 +241,7 @@ def _finished(observed: Observed, run: TrainingRun, report: Report, now: datetim
     results, champion = judged(run, report, observed.run_config)
     step = Registration()
     if observed.report is not None and not failed(results):
-        step = registration(
-            observed.run,
-            observed.report,
-            observed.run_config,
-            observed.version,
-            observed.version_names,
-        )
+        step = registration(observed.run, observed.report, observed.run_config, observed.versions)
     trial = is_trial(observed.run)
     status = finished_status(
         observed.run,
@@ -256,7 +255,7 @@ def _finished(observed: Observed, run: TrainingRun, report: Report, now: datetim
     )
     return Plan(
         children=() if trial else step.children,
-        patches=() if trial else step.patches,
+        patches=step.patches,
         status=status,
         passing=bool(step.children),
         events=transition_events(before, status),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from everloop import errors
+from everloop.api.conditions import UNSEEN
 from everloop.cluster.apply import Applier
 from everloop.cluster.cache import Cache
 from everloop.plans.plan import Child, Mode, OnConflict, Patch
@@ -22,13 +23,13 @@ def parent(uid: str = "1", **metadata: Any) -> Json:
         "apiVersion": "everloop.dev/v1alpha1",
         "kind": "TrainingRun",
         "metadata": meta,
-        "status": {"attempts": 1},
+        "status": {"attempt": 1},
     }
 
 
 def new_parent() -> Json:
-    """One that no pass has seen."""
-    return {key: value for key, value in parent().items() if key != "status"}
+    """One that no pass has seen: its status is what the CRD gives by default."""
+    return parent() | {"status": dict(UNSEEN)}
 
 
 JOB = Child(

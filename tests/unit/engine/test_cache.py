@@ -6,6 +6,7 @@ from typing import Any
 
 from everloop import contract
 from everloop.cluster.cache import Cache
+from everloop.cluster.index import REGISTERED
 
 Dict = dict[str, Any]
 
@@ -164,6 +165,16 @@ def test_values_of_an_annotation_follow() -> None:
     cache.put(make("a-report", 3, annotations={}))
     cache.remove(make("b-report", 4))
     assert cache.values("ConfigMap", "n", key) == []
+
+
+def test_what_runs_were_registered_as_follows() -> None:
+    cache = Cache()
+    run = {"kind": "TrainingRun", "apiVersion": contract.API_VERSION}
+    cache.put(make("a", 1) | run | {"status": {"modelVersion": "taxis-v1"}})
+    cache.put(make("b", 2) | run | {"status": {"observedGeneration": -1}})
+    assert cache.values("TrainingRun", "n", REGISTERED) == ["taxis-v1"]
+    cache.put(make("a", 3) | run)
+    assert cache.values("TrainingRun", "n", REGISTERED) == []
 
 
 def test_a_name_is_taken_while_its_object_is_being_created() -> None:
