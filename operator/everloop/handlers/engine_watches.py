@@ -30,6 +30,7 @@ SELECTOR = f"{contract.MANAGED_BY}={contract.MANAGED_BY_VALUE}"
 STRAYS = f"{contract.LABEL_COMPONENT},{contract.MANAGED_BY}!={contract.MANAGED_BY_VALUE}"
 RELIST_SECONDS = 300.0  # at least, between two lists of a kind that nothing asks for
 RELIST_SHARE = 0.001  # of the time that such lists may take; a big cluster is listed more rarely
+OBJECT_SECONDS = 0.001  # what one object makes a list longer, before there was one with it
 LISTS = 2  # under way at once, as each page is in memory whole
 SETTLE_SECONDS = 0.5  # one list for the many events with which a watch begins
 DEAD_SECONDS = 60.0  # an object that a list found and the watch, though it had the time, not
@@ -184,15 +185,18 @@ class Watches:
 
     async def _keep(self, item: Watched) -> None:
         due = self._due[item.qualified]
-        took = 0.0
+        took, ended = 0.0, time.monotonic()
         while True:
+            rest = self._rest(item, took) - (time.monotonic() - ended)
             try:
-                async with asyncio.timeout(max(RELIST_SECONDS, took / RELIST_SHARE)):
+                async with asyncio.timeout(rest):
                     await due.wait()
                 await asyncio.sleep(SETTLE_SECONDS)
                 if not due.is_set():
                     continue  # somebody else has listed meanwhile
             except TimeoutError:
+                if self._rest(item, took) > time.monotonic() - ended:
+                    continue  # there are more objects than when the wait began
                 logger.debug("%s: listing, as from time to time", item.qualified)
             started = time.monotonic()
             try:
@@ -203,7 +207,13 @@ class Watches:
                 logger.warning("%s: cannot be listed: %s", item.qualified, error)
                 due.set()
                 await asyncio.sleep(1.0)
-            took = time.monotonic() - started
+            ended = time.monotonic()
+            took = ended - started
+
+    def _rest(self, item: Watched, took: float) -> float:
+        """Seconds between two lists that nothing asks for, when the last one took so many."""
+        expected = max(took, self._cache.size(item.qualified) * OBJECT_SECONDS)
+        return max(RELIST_SECONDS, expected / RELIST_SHARE)
 
     async def _list(self, item: Watched) -> None:
         resource = item.resource

@@ -108,6 +108,21 @@ async def test_what_takes_long_is_listed_rarely(
     assert (client.lists > 1) is again
 
 
+@pytest.mark.parametrize(("count", "listed"), [(0, True), (20, False)])
+async def test_what_has_grown_since_its_last_list_is_listed_rarely(
+    count: int, listed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator that began with an empty cluster, whose list took no time."""
+    monkeypatch.setattr(engine_watches, "RELIST_SECONDS", 0.1)
+    client, cache = FakeClient(), Cache()
+    with keeping(make_watches(client, cache)):
+        await asyncio.sleep(0.01)  # it waits now
+        for number in range(count):  # each is worth a second
+            cache.put(make_job(f"job-{number}", number + 1))
+        await asyncio.sleep(0.4)
+    assert (client.lists > 0) is listed
+
+
 def make_job(name: str, version: int) -> dict[str, Any]:
     meta = {"name": name, "namespace": "n", "uid": name, "resourceVersion": str(version)}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta}
