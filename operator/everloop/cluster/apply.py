@@ -97,7 +97,7 @@ class Applier:
             return
 
     async def delete(self, deletion: Deletion) -> None:
-        """Delete this very object; absent is fine."""
+        """Delete this very object, once; absent is fine."""
         live = self._cached(
             {
                 "apiVersion": deletion.api_version,
@@ -107,7 +107,7 @@ class Applier:
         )
         if live is not None and objects.metadata(live).get("deletionTimestamp"):
             return
-        await self._client.delete(
+        left = await self._client.delete(
             deletion.api_version,
             deletion.kind,
             deletion.namespace,
@@ -115,6 +115,11 @@ class Applier:
             uid=deletion.uid,
             propagation=deletion.propagation,
         )
+        # Else a pass before the watch has told would delete it again.
+        if left is not None:
+            self._put(left)
+        elif live is not None and objects.uid(live) == deletion.uid:
+            self._tell(self._cache.remove(live))
 
     async def restore(self, live: objects.Object, parent: objects.Object | None) -> None:
         """Put back the label or the owner that a hand removed from an object of ours.
@@ -145,7 +150,9 @@ class Applier:
         return self._cache.get(objects.qualified(manifest), meta["namespace"], meta["name"])
 
     def _put(self, live: Json) -> None:
-        change = self._cache.put(live)
+        self._tell(self._cache.put(live))
+
+    def _tell(self, change: Change | None) -> None:
         if change is not None:
             self._changed(change)
 

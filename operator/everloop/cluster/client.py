@@ -200,14 +200,20 @@ class Client:
         *,
         uid: str,
         propagation: str = "Background",
-    ) -> None:
-        """DELETE this very object; that it is gone, or replaced by another, is fine."""
+    ) -> Json | None:
+        """DELETE this very object; that it is gone, or replaced by another, is fine.
+
+        The object as it is left, when something keeps it for a while, or None once it is gone.
+        """
         path, plural = await self.discovery.path(api_version, kind, namespace, name)
         body = {"preconditions": {"uid": uid}, "propagationPolicy": propagation}
         try:
-            await self.request("DELETE", path, body=body, verb="delete", plural=plural)
+            left = await self.request("DELETE", path, body=body, verb="delete", plural=plural)
         except (errors.NotFound, errors.Conflict):
-            return
+            return None
+        # some kinds answer with what they were, others with a Status
+        leaving = (left.get("metadata") or {}).get("deletionTimestamp")
+        return left if leaving else None
 
 
 def _status_object(answer: bytes) -> Mapping[str, Any]:

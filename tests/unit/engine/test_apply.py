@@ -12,7 +12,7 @@ from everloop import errors
 from everloop.api.conditions import UNSEEN
 from everloop.cluster.apply import Applier
 from everloop.cluster.cache import Cache
-from everloop.plans.plan import Child, Mode, OnConflict, Patch
+from everloop.plans.plan import Child, Deletion, Mode, OnConflict, Patch
 
 Json = dict[str, Any]
 
@@ -44,6 +44,8 @@ class FakeClient:
 
     live: Json | None
     made: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    left: Json | None = None  # of what was deleted
 
     async def patch(self, manifest: Mapping[str, Any], _how: str, _body: Json) -> Json:
         """The answer shows that a hand has taken all labels."""
@@ -56,6 +58,10 @@ class FakeClient:
         self.made.append(manifest["metadata"]["name"])
         metadata = {**manifest["metadata"], "uid": "new", "resourceVersion": "2"}
         return {**manifest, "metadata": metadata}
+
+    async def delete(self, *name: str, **_options: str) -> Json | None:
+        self.deleted.append(name[-1])
+        return self.left
 
 
 def applier(
@@ -179,3 +185,23 @@ async def test_what_others_did_to_a_patched_object_is_looked_at() -> None:
     wanted = {**version, "metadata": {**version["metadata"], "labels": labels}}
     await applier(FakeClient(None), cache, seen).patch(Patch(wanted))
     assert [item["metadata"]["labels"] for item in seen] == [{}]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_what_was_deleted_is_not_deleted_again(kept: bool) -> None:
+    """The watch may tell of it long after; a finalizer may keep it for a while."""
+    meta = {"name": "server", "namespace": "ml", "uid": "7", "resourceVersion": "1"}
+    server = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta}
+    leaving = meta | {"resourceVersion": "2", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    client, cache = FakeClient(None, left=server | {"metadata": leaving} if kept else None), Cache()
+    cache.serve(["Deployment.apps"])
+    cache.put(server)
+    deleting = applier(client, cache)
+    await deleting.delete(Deletion.of(server))
+    found = cache.get("Deployment.apps", "ml", "server")
+    assert (found is not None) is kept
+    if found is not None:  # a plan that asks again
+        await deleting.delete(Deletion.of(found))
+    cache.put(server)  # old news
+    assert cache.get("Deployment.apps", "ml", "server") == found
+    assert client.deleted == ["server"]
