@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -74,6 +75,9 @@ async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) ->
                 if requests >= count / 4:
                     print(f"  of each run: {requests / count:.2f} {what}")
             ratio = runs.per_second / jobs.per_second
+            ratios = [stage.runs.per_second / stage.jobs.per_second for stage in stages]
+            print(f"  median of the stages: {statistics.median(ratios):.2f} times the rate of "
+                  f"bare Jobs ({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
             claims.check(f"{ratio:.2f} times the rate of {jobs.per_second:.1f} bare Jobs/s, "
                          "at least 0.5 wanted", ratio >= 0.5)  # fmt: skip
             claims.check(f"{operator.restarts} restarts of the operator, none wanted",
