@@ -19,7 +19,7 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 150.0
 QUIET_SECONDS = 1.5  # at rest: nothing is written for so long
 PATIENCE_SECONDS = 30.0  # longer than anything that a plan waits for
-BASELINES = 2  # undisturbed runs of a scenario
+BASELINES = 6  # undisturbed runs of a scenario: how often they write differs with what coincides
 ENOUGH = 5  # failures that are told in full
 
 Hook = Callable[[World], Coroutine[None, None, None]]
