@@ -50,9 +50,9 @@ def test_it_says_what_is_missing_and_goes_on_once_it_is_there(kube: Kube, start:
     kube.install([crd if name != OLDER else older(crd) for name, crd in crds.items()])
     operator = start(EVERLOOP)
 
-    def told() -> str:
+    def told() -> str:  # at first, for a moment, that no schema is published yet
         status, text = operator.get("/readyz")
-        return text if status == 503 and OLDER in text else ""
+        return text if status == 503 and f"{OLDER} is older" in text else ""
 
     text = eventually(told, 60, f"not told. {operator.tail()}")
     assert "is older than this operator: it lacks" in text
