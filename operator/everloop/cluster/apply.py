@@ -182,9 +182,9 @@ class Applier:
 
         Watches of different kinds do not wait for each other: of a parent that was deleted with its
         children, the children may be seen to go first, and would be made again; so would those of
-        a parent that a list from an old cache still shows. One look a pass, and none at the first
-        pass: a parent whose status says nothing has no children that could have gone, and if it has
-        gone itself, what it owns goes, too. A look costs as much as half a creation.
+        a parent that a list from an old cache still shows. One look a pass, and none for what is
+        owned by a parent whose status says nothing: it hardly has children that could have gone,
+        and if it has gone itself, what it owns goes, too. A look costs as much as half a creation.
         """
         parent = once.item
         new = (parent.get("status") or UNSEEN) == UNSEEN

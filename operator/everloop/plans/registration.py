@@ -95,7 +95,10 @@ def next_number(model: str, taken: Iterable[str]) -> int:
 
 
 def registered_version(report: Object | None) -> str | None:
-    """The ModelVersion that was made from this report and is deleted, by the annotation."""
+    """The ModelVersion that was made from this report, by the annotation.
+
+    It comes once the version is deleted; reports that are older bear it from the beginning.
+    """
     metadata = (report or {}).get("metadata", {})
     value = (metadata.get("annotations") or {}).get(contract.ANNOTATION_REGISTERED)
     return str(value) if value else None
