@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -18,8 +17,8 @@ from everloop.cluster import client, credentials
 from everloop.handlers.engine_watches import Watches
 from everloop.settings import Settings
 
-PAUSE_SECONDS = 0.02  # without an event: what was listed is handled
-MOST_PAUSE_SECONDS = 2.0  # events of a busy cluster must not hold up a list for ever
+# No object has such a name; from the API server's cache, which need not look at them in etcd.
+NOTHING = {"fieldSelector": "metadata.name=-", "resourceVersion": "0"}
 
 
 class Patience:
@@ -57,38 +56,30 @@ class Forgetful(ResourceMemories):
         return await super().recall(*args, **options | {"ephemeral": True})
 
 
-class Pace:
-    """Lets kopf list no faster than events are handled.
+class EmptyLists:
+    """Has kopf begin its watches without a list of what there is.
 
-    It queues whole lists as they come; the objects of a big cluster, as JSON, would fill a gigabyte
-    before the first thousand of them are handled.
+    Before a watch kopf lists everything, and handles each object as an event: with thousands of
+    them it would see nothing new for many seconds, and hold them all in memory. Of the answer we
+    need the version alone, so no object is asked for; what there is, our own list tells, which
+    begins afterwards.
     """
 
-    def __init__(self, begins: Callable[[str], None]) -> None:
-        """`begins(path)` hears of every list that begins."""
-        self._begins = begins
-        self._handled = 0.0
+    def __init__(self, begun: Callable[[str], None]) -> None:
+        """`begun(path)` hears of every watch that begins, once it is known where."""
+        self._begun = begun
 
-    def handled(self) -> None:
-        """An event was handled now."""
-        self._handled = time.monotonic()
-
-    async def before_request(
-        self, _session: aiohttp.ClientSession, _context: SimpleNamespace, request: Any
-    ) -> None:
-        """Called before each request of kopf: a page waits for a pause in what is handled."""
-        query = request.url.query
-        if "limit" not in query:
-            return
-        if "continue" not in query:
-            self._begins(request.url.path)
-            return
-        patience = time.monotonic() + MOST_PAUSE_SECONDS
-        while True:
-            await asyncio.sleep(PAUSE_SECONDS)
-            now = time.monotonic()
-            if now > patience or now - self._handled >= PAUSE_SECONDS:
-                return
+    async def __call__(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send a request of kopf; of those, only lists have a limit."""
+        if "limit" not in request.url.query:
+            return await send(request)
+        request.url = request.url.update_query(NOTHING)
+        response = await send(request)
+        if response.status == HTTPStatus.OK:
+            self._begun(request.url.path)
+        return response
 
 
 async def run(
@@ -97,13 +88,12 @@ async def run(
     """Watch until `stop`."""
     registry = kopf.OperatorRegistry()
     options = configure(kopf.OperatorSettings())
-    pace = Pace(watches.begins)
 
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return await _login(pace)
+        return await _login(EmptyLists(watches.begun))
 
     kopf.on.login(registry=registry)(login)
-    watches.register(registry, options, pace.handled)
+    watches.register(registry, options)
     await kopf.operator(
         registry=registry,
         settings=options,
@@ -135,17 +125,15 @@ def configure(options: kopf.OperatorSettings) -> kopf.OperatorSettings:
     return options
 
 
-async def _login(pace: Pace) -> kopf.AiohttpSession:
+async def _login(lists: EmptyLists) -> kopf.AiohttpSession:
     """The same credentials as our own client's; asked again when the API server answers 401."""
     found = credentials.load()
-    tracing = aiohttp.TraceConfig()
-    tracing.on_request_start.append(pace.before_request)
     token = found.token()
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=found.ssl_context()),
         headers={"User-Agent": "everloop-watch"}
         | ({"Authorization": f"Bearer {token}"} if token else {}),
         trust_env=credentials.behind_proxy(),
-        trace_configs=[tracing],
+        middlewares=(lists,),
     )
     return kopf.AiohttpSession(server=found.server, aiohttp_session=session)

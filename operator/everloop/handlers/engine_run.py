@@ -59,7 +59,6 @@ class Operator:
         self._engine: Engine | None = None
         self._missing = "the objects of the cluster are not listed yet"
         self._away = False
-        self._listed = asyncio.Event()
 
     async def run(self) -> int:
         """Work until a signal (0), or until something fails (1)."""
@@ -89,7 +88,9 @@ class Operator:
         self._engine = engine
         stop, kopf_stop, kopf_ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
         served = await self._our_kinds(engine, client)
-        kopf = asyncio.create_task(self._watch(engine, kopf_stop, kopf_ready))
+        kopf = asyncio.create_task(
+            engine_kopf.run(engine.watches, self._settings, kopf_stop, kopf_ready)
+        )
         ours = [
             asyncio.create_task(work)
             for work in (
@@ -109,18 +110,8 @@ class Operator:
         if not any(isinstance(error, Lost) for error in found):
             await _release(lease)
         kopf_stop.set()
-        if not self._listed.is_set():
-            kopf.cancel()  # it has not begun
         await asyncio.wait([kopf], timeout=5)
         return 0 if stop.is_set() else 1
-
-    async def _watch(self, engine: Engine, stop: asyncio.Event, ready: asyncio.Event) -> None:
-        """Begins after our list: kopf's own, at the same time, would make both take twice as long.
-
-        What happens in between kopf's list shows, and so does the one that follows the Lease.
-        """
-        await self._listed.wait()
-        await engine_kopf.run(engine.watches, self._settings, stop, ready)
 
     async def _our_kinds(self, engine: Engine, client: Client) -> dict[str, bool]:
         """CRDs may be installed at the same moment as the operator, or be older than it.
@@ -180,9 +171,9 @@ class Operator:
         await asyncio.Event().wait()
 
     async def _list(self, engine: Engine) -> None:
+        await _until_answered(engine.watches.begin)
         await _until_answered(engine.watches.relist)
         self._missing = ""
-        self._listed.set()
 
     async def _intake(self, intake: Intake, engine: Engine) -> None:
         """An intake that returns had nothing to do; one that fails begins again."""

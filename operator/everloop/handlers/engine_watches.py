@@ -1,9 +1,9 @@
 """Fills the cache: kopf's watches for what happens, lists of our own for what they cannot say.
 
-A watch that starts anew after "410 Gone" never tells of what was deleted meanwhile, and a stream
-can fall silent; so everything is listed at the start, when kopf has begun a watch anew, when the
-API server has been away, and every few minutes. A list that finds something the watch never
-delivers proves the watch dead.
+kopf's watches tell of what happens once they have begun (engine_kopf.EmptyLists), also when they
+begin anew after "410 Gone", and a stream can fall silent; so everything is listed at the start,
+when a watch has begun anew, when the API server has been away, and every few minutes. A list that
+finds something the watch never delivers proves the watch dead.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,8 @@ RELIST_SECONDS = 300.0  # at least, between two lists of a kind that nothing ask
 RELIST_SHARE = 0.001  # of the time that such lists may take; a big cluster is listed more rarely
 OBJECT_SECONDS = 0.001  # what one object makes a list longer, before there was one with it
 LISTS = 2  # under way at once, as each page is in memory whole
-SETTLE_SECONDS = 0.5  # one list for the many events with which a watch begins
+SETTLE_SECONDS = 0.5  # one list for many reasons
+BEGIN_SECONDS = 10.0  # for all watches to begin, at the start
 DEAD_SECONDS = 60.0  # an object that a list found and the watch, though it had the time, not
 
 
@@ -75,24 +77,17 @@ class Watches:
         self._listed: set[str] = set()  # kinds that were listed once
         self._due: dict[str, asyncio.Event] = {name: asyncio.Event() for name in self._watched}
         self._missed: dict[str, tuple[int, float]] = {}  # kind → version, since when
-        self._beginning: dict[str, float] = {}  # kind → when the watch last told of what it listed
+        self._begun: Counter[str] = Counter()  # kind → how often watches of it have begun
         self._slots = asyncio.Semaphore(LISTS)
         cache.serve(self._watched)
 
-    def register(
-        self,
-        registry: kopf.OperatorRegistry,
-        settings: kopf.OperatorSettings,
-        handled: Callable[[], None],
-    ) -> None:
-        """Tell kopf what to watch; `handled` hears of every event."""
+    def register(self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings) -> None:
+        """Tell kopf what to watch."""
         for item in self._watched.values():
             resource = item.resource
             selector = (resource.group, resource.version, resource.plural)
             self._metrics.ages.seen(item.qualified)
-            kopf.on.event(*selector, registry=registry, id=item.qualified)(
-                self._handler(item, handled)
-            )
+            kopf.on.event(*selector, registry=registry, id=item.qualified)(self._handler(item))
             if item.labelled:
                 settings.watching.label_selectors[selector] = SELECTOR
 
@@ -124,12 +119,27 @@ class Watches:
         """An object as read, by whatever read it first: a watch, or a pass that ran into it."""
         self._tell(await self._take(live))
 
-    def begins(self, path: str) -> None:
-        """kopf begins a watch, perhaps anew, with a list: what went before, only ours can tell."""
+    def begun(self, path: str) -> None:
+        """A watch of this path has begun, perhaps anew: what went before, only a list can tell."""
         for name, item in self._watched.items():
             resource = item.resource
             if path.endswith(f"/{resource.plural}") and f"/{resource.api_version}/" in path:
+                self._begun[name] += 1
                 self._due[name].set()
+
+    async def begin(self) -> None:
+        """Until every kind that the cluster has is watched: a list before would be in vain.
+
+        A watch that is refused must not hold up the others: after some seconds it goes on.
+        """
+        served = [name for name, here in (await self.served()).items() if here]
+        wanted = max(1, len(self._namespaces))
+        patience = time.monotonic() + BEGIN_SECONDS
+        while missing := [name for name in served if self._begun[name] < wanted]:
+            if time.monotonic() > patience:
+                logger.warning("starting: no watch yet of %s", ", ".join(missing))
+                return
+            await asyncio.sleep(0.05)
 
     def expect_gaps(self) -> None:
         """The API server was away: watches may have missed something."""
@@ -139,25 +149,16 @@ class Watches:
     def dead(self) -> list[str]:
         """The watches that are proven dead."""
         now = time.monotonic()
-        return [
-            kind
-            for kind, (_, since) in self._missed.items()
-            if now - max(since, self._beginning.get(kind, since)) > DEAD_SECONDS
-        ]
+        return [kind for kind, (_, since) in self._missed.items() if now - since > DEAD_SECONDS]
 
     # --- inside -----------------------------------------------------------------------------------
-    def _handler(
-        self, item: Watched, handled: Callable[[], None]
-    ) -> Callable[..., Awaitable[None]]:
+    def _handler(self, item: Watched) -> Callable[..., Awaitable[None]]:
         name = item.qualified
 
         async def on_event(event: dict[str, Any], **_: Any) -> None:
             self._metrics.watch_events.labels(name).inc()
             self._metrics.ages.seen(name)
-            handled()
             live = dict(event["object"])
-            if event["type"] is None:  # of the list with which a watch begins: it has more to tell
-                self._beginning[name] = time.monotonic()
             missed = self._missed.get(name)
             if missed is not None and objects.version(live) >= missed[0]:
                 del self._missed[name]

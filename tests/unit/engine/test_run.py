@@ -20,6 +20,9 @@ class FakeEngine:
     def watches(self) -> FakeEngine:
         return self
 
+    async def begin(self) -> None:
+        self.done.put_nowait("watch")
+
     async def relist(self) -> None:
         self.done.put_nowait("list")
 
@@ -59,18 +62,16 @@ async def test_a_free_lease_is_led_with_one_list() -> None:
     lease.free.set()
     async with started(engine, lease) as operator:
         assert operator._unready() != []
-        assert await engine.done.get() == "list"
-        assert await engine.done.get() == "lead"
+        assert [await engine.done.get() for _ in range(3)] == ["watch", "list", "lead"]
         assert operator._unready() == []
 
 
 async def test_a_standby_is_ready_with_a_list_of_its_own_and_leads_with_another() -> None:
     engine, lease = FakeEngine(), FakeLease()
     async with started(engine, lease) as operator:
-        await operator._listed.wait()
+        assert [await engine.done.get() for _ in range(2)] == ["watch", "list"]
+        await asyncio.sleep(0)
         assert operator._unready() == []
-        assert await engine.done.get() == "list"
         assert engine.done.empty()
         lease.free.set()
-        assert await engine.done.get() == "list"
-        assert await engine.done.get() == "lead"
+        assert [await engine.done.get() for _ in range(3)] == ["watch", "list", "lead"]

@@ -31,6 +31,13 @@ class FakeClient:
     lists: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def discovery(self) -> FakeClient:
+        return self
+
+    async def served(self, _version: str, _kind: str) -> bool:
+        return True
+
     async def pages(self, *selectors: Any) -> AsyncIterator[dict[str, Any]]:
         if selectors[-1] == engine_watches.SELECTOR:
             self.lists += 1
@@ -75,7 +82,7 @@ async def test_a_list_answers_all_who_asked_before_it() -> None:
     client = FakeClient()
     watches = make_watches(client)
     with keeping(watches):
-        watches.begins(BEGINS)
+        watches.begun(BEGINS)
         watches.expect_gaps()
         await watches.relist()
         await asyncio.sleep(0.3)
@@ -87,9 +94,9 @@ async def test_who_asks_while_a_list_is_under_way_gets_another() -> None:
     watches = make_watches(client)
     assert client.held is not None
     with keeping(watches):
-        watches.begins(BEGINS)
+        watches.begun(BEGINS)
         await client.begun.wait()
-        watches.begins(BEGINS)  # the list may have gone past what it missed
+        watches.begun(BEGINS)  # the list may have gone past what it missed
         client.held.set()
         await asyncio.sleep(0.3)
     assert client.lists == 2
@@ -151,26 +158,35 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return now
 
 
-async def test_a_watch_that_still_tells_of_its_list_is_not_dead(
+async def test_a_watch_that_does_not_tell_what_a_list_found_is_dead(
     clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten thousand objects take longer than a dead watch may; after them, its time begins."""
     handlers: list[Any] = []
     monkeypatch.setattr(kopf.on, "event", lambda *_, **__: handlers.append)
     client = FakeClient()
     watches = make_watches(client)
     settings: Any = SimpleNamespace(watching=SimpleNamespace(label_selectors={}))
-    watches.register(kopf.OperatorRegistry(), settings, lambda: None)
+    watches.register(kopf.OperatorRegistry(), settings)
     await watches.relist()
     client.items = [make_job("missed", 8)]
     await watches.relist()
-    for _ in range(3):
-        clock.seconds += 50
-        await handlers[0](event={"type": None, "object": make_job("older", 5)})
-        assert watches.dead() == []
     clock.seconds += 50
+    await handlers[0](event={"type": "ADDED", "object": make_job("older", 5)})
     assert watches.dead() == []
     clock.seconds += 50
     assert watches.dead() == ["Job.batch"]
     await handlers[0](event={"type": "ADDED", "object": make_job("missed", 8)})
     assert watches.dead() == []
+
+
+@pytest.mark.parametrize(("begun", "waits"), [(True, False), (False, True)])
+async def test_a_start_waits_for_its_watches_but_not_for_ever(
+    begun: bool, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_watches, "BEGIN_SECONDS", 0.2)
+    watches = make_watches(FakeClient())
+    if begun:
+        watches.begun(BEGINS)
+    started = asyncio.get_running_loop().time()
+    await watches.begin()
+    assert (asyncio.get_running_loop().time() - started > 0.15) is waits
