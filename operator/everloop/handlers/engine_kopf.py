@@ -13,7 +13,7 @@ import kopf
 # kopf.operator takes one, but its type is not exported
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
-from everloop.cluster import client, credentials
+from everloop.cluster import client, credentials, objects
 from everloop.handlers.engine_watches import Watches
 from everloop.settings import Settings
 
@@ -65,8 +65,8 @@ class EmptyLists:
     begins afterwards.
     """
 
-    def __init__(self, begun: Callable[[str], None]) -> None:
-        """`begun(path)` hears of every watch that begins, once it is known where."""
+    def __init__(self, begun: Callable[[str, int], None]) -> None:
+        """`begun(path, version)` hears of every watch that begins, and where."""
         self._begun = begun
 
     async def __call__(
@@ -78,7 +78,7 @@ class EmptyLists:
         request.url = request.url.update_query(NOTHING)
         response = await send(request)
         if response.status == HTTPStatus.OK:
-            self._begun(request.url.path)
+            self._begun(request.url.path, objects.version(await response.json()))
         return response
 
 

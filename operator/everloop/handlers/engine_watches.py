@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,10 +73,10 @@ class Watches:
         self._metrics = metrics
         self._changed = changed
         self._lost = lost
-        self._listed: set[str] = set()  # kinds that were listed once
         self._due: dict[str, asyncio.Event] = {name: asyncio.Event() for name in self._watched}
         self._missed: dict[str, tuple[int, float]] = {}  # kind → version, since when
-        self._begun: Counter[str] = Counter()  # kind → how often watches of it have begun
+        # kind → path of a watch → the version that it began at
+        self._begun: dict[str, dict[str, int]] = {name: {} for name in self._watched}
         self._slots = asyncio.Semaphore(LISTS)
         cache.serve(self._watched)
 
@@ -119,13 +118,16 @@ class Watches:
         """An object as read, by whatever read it first: a watch, or a pass that ran into it."""
         self._tell(await self._take(live))
 
-    def begun(self, path: str) -> None:
-        """A watch of this path has begun, perhaps anew: what went before, only a list can tell."""
+    def begun(self, path: str, version: int) -> None:
+        """A watch has begun, perhaps anew: what went before this version, only a list can tell."""
         for name, item in self._watched.items():
             resource = item.resource
             if path.endswith(f"/{resource.plural}") and f"/{resource.api_version}/" in path:
-                self._begun[name] += 1
+                self._begun[name][path] = version
+                self._metrics.ages.seen(name)
                 self._due[name].set()
+                if name in self._missed and self._missed[name][0] <= version:
+                    del self._missed[name]
 
     async def begin(self) -> None:
         """Until every kind that the cluster has is watched: a list before would be in vain.
@@ -135,7 +137,7 @@ class Watches:
         served = [name for name, here in (await self.served()).items() if here]
         wanted = max(1, len(self._namespaces))
         patience = time.monotonic() + BEGIN_SECONDS
-        while missing := [name for name in served if self._begun[name] < wanted]:
+        while missing := [name for name in served if len(self._begun[name]) < wanted]:
             if time.monotonic() > patience:
                 logger.warning("starting: no watch yet of %s", ", ".join(missing))
                 return
@@ -225,7 +227,6 @@ class Watches:
                     await self._list_in(item, namespace)
         except (errors.NotServed, errors.NotFound):
             logger.debug("%s is not served", resource.plural)
-        self._listed.add(item.qualified)
         self._metrics.cached.labels(item.qualified).set(self._cache.size(item.qualified))
 
     async def _reclaim(self, item: Watched) -> None:
@@ -264,8 +265,8 @@ class Watches:
             self._tell(self._cache.remove(gone))
 
     def _learnt(self, name: str, version: int) -> None:
-        """A list knew something first: unless this is the start, the watch owes us an event."""
-        if name in self._listed:
+        """A list knew something first: unless it is of before the watch, that owes us an event."""
+        if version > max(self._begun[name].values(), default=0):
             self._metrics.missed.labels(name).inc()
             self._missed.setdefault(name, (version, time.monotonic()))
 

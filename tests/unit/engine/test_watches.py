@@ -82,7 +82,7 @@ async def test_a_list_answers_all_who_asked_before_it() -> None:
     client = FakeClient()
     watches = make_watches(client)
     with keeping(watches):
-        watches.begun(BEGINS)
+        watches.begun(BEGINS, 1)
         watches.expect_gaps()
         await watches.relist()
         await asyncio.sleep(0.3)
@@ -94,9 +94,9 @@ async def test_who_asks_while_a_list_is_under_way_gets_another() -> None:
     watches = make_watches(client)
     assert client.held is not None
     with keeping(watches):
-        watches.begun(BEGINS)
+        watches.begun(BEGINS, 1)
         await client.begun.wait()
-        watches.begun(BEGINS)  # the list may have gone past what it missed
+        watches.begun(BEGINS, 1)  # the list may have gone past what it missed
         client.held.set()
         await asyncio.sleep(0.3)
     assert client.lists == 2
@@ -158,25 +158,54 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return now
 
 
-async def test_a_watch_that_does_not_tell_what_a_list_found_is_dead(
-    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> tuple[FakeClient, Watches, Any]:
+    """A watch that began at version 4, and the handler that kopf calls with its events."""
     handlers: list[Any] = []
     monkeypatch.setattr(kopf.on, "event", lambda *_, **__: handlers.append)
-    client = FakeClient()
+    client = FakeClient(items=[make_job("old", 4)])
     watches = make_watches(client)
     settings: Any = SimpleNamespace(watching=SimpleNamespace(label_selectors={}))
     watches.register(kopf.OperatorRegistry(), settings)
+    watches.begun(BEGINS, 4)
+    return client, watches, handlers[0]
+
+
+async def test_a_watch_that_does_not_tell_what_a_list_found_is_dead(
+    clock: SimpleNamespace, watch: tuple[FakeClient, Watches, Any]
+) -> None:
+    client, watches, tell = watch
     await watches.relist()
     client.items = [make_job("missed", 8)]
     await watches.relist()
     clock.seconds += 50
-    await handlers[0](event={"type": "ADDED", "object": make_job("older", 5)})
+    await tell(event={"type": "ADDED", "object": make_job("older", 5)})
     assert watches.dead() == []
     clock.seconds += 50
     assert watches.dead() == ["Job.batch"]
-    await handlers[0](event={"type": "ADDED", "object": make_job("missed", 8)})
+    await tell(event={"type": "ADDED", "object": make_job("missed", 8)})
     assert watches.dead() == []
+
+
+@pytest.mark.parametrize("first", ["begun", "listed"])
+async def test_a_watch_need_not_tell_what_was_before_it(
+    first: str, clock: SimpleNamespace, watch: tuple[FakeClient, Watches, Any]
+) -> None:
+    """After "410 Gone" it begins anew, and in a quiet cluster tells of nothing for long."""
+    client, watches, _ = watch
+    client.items = [make_job("between", 8)]
+    if first == "begun":
+        watches.begun(BEGINS, 8)
+        await watches.relist()
+    else:
+        await watches.relist()
+        watches.begun(BEGINS, 8)
+    clock.seconds += 100
+    assert watches.dead() == []
+    client.items.append(make_job("after", 9))
+    await watches.relist()
+    clock.seconds += 100
+    assert watches.dead() == ["Job.batch"]
 
 
 @pytest.mark.parametrize(("begun", "waits"), [(True, False), (False, True)])
@@ -186,7 +215,7 @@ async def test_a_start_waits_for_its_watches_but_not_for_ever(
     monkeypatch.setattr(engine_watches, "BEGIN_SECONDS", 0.2)
     watches = make_watches(FakeClient())
     if begun:
-        watches.begun(BEGINS)
+        watches.begun(BEGINS, 1)
     started = asyncio.get_running_loop().time()
     await watches.begin()
     assert (asyncio.get_running_loop().time() - started > 0.15) is waits
