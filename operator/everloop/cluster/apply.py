@@ -18,15 +18,15 @@ from everloop import contract, errors
 from everloop.api.conditions import UNSEEN
 from everloop.cluster import objects
 from everloop.cluster.cache import Cache, Change
-from everloop.cluster.client import APPLY, JSON_PATCH, MERGE, Client
-from everloop.cluster.compare import contains, difference, owned_fields, surplus
+from everloop.cluster.client import APPLY, MERGE, Client
+from everloop.cluster.compare import contains, difference
+from everloop.cluster.ownership import claim
 from everloop.plans.plan import Child, Deletion, Mode, OnConflict, Patch
 
 logger = logging.getLogger(__name__)
 Json = dict[str, Any]
 # Their data must stay the same to the byte, which a PATCH does not keep: it writes "<" otherwise.
 UNPATCHABLE = ("ControllerRevision",)
-CLAIMS = 5  # a controller may write the status of a young object between our read and our write
 
 
 @dataclass(frozen=True)
@@ -257,38 +257,9 @@ class Applier:
         return None
 
     async def _apply(self, desired: Json, live: objects.Object) -> Json:
-        entries = objects.metadata(live).get("managedFields") or ()
-        posted = owned_fields([entry for entry in entries if entry["operation"] == "Update"])
-        if surplus(posted, desired):
-            await self._claim(desired)
+        await claim(self._client, desired, live)
         body = desired | {"metadata": desired["metadata"] | {"uid": objects.uid(live)}}
         return await self._client.patch(desired, APPLY, body)
-
-    async def _claim(self, desired: Json) -> None:
-        """Turn what our POST set into applied fields, so that an apply can remove them.
-
-        POST records its manager as "Update"; a later apply would share those fields, never drop
-        them. This is what client-go's csaupgrade does.
-        """
-        for attempt in range(CLAIMS):
-            live = await self._read(desired)
-            if live is None:
-                raise errors.Conflict(f"{objects.describe(desired)} is gone")
-            entries = live["metadata"].get("managedFields") or []
-            claimed = _claimed(entries, desired["apiVersion"])
-            if claimed == entries:
-                return
-            version = live["metadata"]["resourceVersion"]
-            body = [
-                {"op": "replace", "path": "/metadata/managedFields", "value": claimed},
-                {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
-            ]
-            try:
-                await self._client.patch(desired, JSON_PATCH, body)
-                return
-            except errors.Conflict:
-                if attempt == CLAIMS - 1:
-                    raise
 
 
 def prepare(parent: objects.Object, child: Child) -> Json:
@@ -342,19 +313,3 @@ def _conflict(parent: objects.Object, desired: Json, live: objects.Object) -> Pr
         f"{objects.describe(desired)} exists and belongs to {whose}; it is left alone. "
         f"Delete or rename it, or use another name for this {parent['kind']}.",
     )
-
-
-def _claimed(entries: list[Json], api_version: str) -> list[Json]:
-    mine = [
-        entry
-        for entry in entries
-        if entry.get("manager") == contract.FIELD_MANAGER and not entry.get("subresource")
-    ]
-    if not any(entry["operation"] == "Update" for entry in mine):
-        return entries
-    claimed = mine[0] | {
-        "operation": "Apply",
-        "fieldsV1": owned_fields(mine),
-        "apiVersion": api_version,
-    }
-    return [entry for entry in entries if entry not in mine] + [claimed]
