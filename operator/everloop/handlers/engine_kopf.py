@@ -17,8 +17,7 @@ from everloop.cluster import client, credentials, objects
 from everloop.handlers.engine_watches import Watches
 from everloop.settings import Settings
 
-# No object has such a name; from the API server's cache, which need not look at them in etcd.
-NOTHING = {"fieldSelector": "metadata.name=-", "resourceVersion": "0"}
+NOTHING = {"fieldSelector": "metadata.name=-"}  # no object has such a name
 
 
 class Patience:
@@ -61,12 +60,14 @@ class EmptyLists:
 
     Before a watch kopf lists everything, and handles each object as an event: with thousands of
     them it would see nothing new for many seconds, and hold them all in memory. Of the answer we
-    need the version alone, so no object is asked for; what there is, our own list tells, which
-    begins afterwards.
+    need the version alone; what there is, our own list tells, which begins afterwards. So one name
+    in one namespace is asked for: that is one key for the API server to read, from etcd itself. A
+    version from a cache that is behind would have the watch tell of objects that are long gone.
     """
 
-    def __init__(self, begun: Callable[[str, int], None]) -> None:
+    def __init__(self, namespace: str, begun: Callable[[str, int], None]) -> None:
         """`begun(path, version)` hears of every watch that begins, and where."""
+        self._namespace = namespace
         self._begun = begun
 
     async def __call__(
@@ -75,11 +76,20 @@ class EmptyLists:
         """Send a request of kopf; of those, only lists have a limit."""
         if "limit" not in request.url.query:
             return await send(request)
+        path = request.url.path
+        request.url = request.url.with_path(self._in_one(path), keep_query=True)
         request.url = request.url.update_query(NOTHING)
         response = await send(request)
         if response.status == HTTPStatus.OK:
-            self._begun(request.url.path, objects.version(await response.json()))
+            self._begun(path, objects.version(await response.json()))
         return response
+
+    def _in_one(self, path: str) -> str:
+        """The path of the same list in one namespace."""
+        if "/namespaces/" in path:
+            return path
+        version, _, plural = path.rpartition("/")
+        return f"{version}/namespaces/{self._namespace}/{plural}"
 
 
 async def run(
@@ -90,7 +100,7 @@ async def run(
     options = configure(kopf.OperatorSettings())
 
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return await _login(EmptyLists(watches.begun))
+        return await _login(EmptyLists(settings.namespace, watches.begun))
 
     kopf.on.login(registry=registry)(login)
     watches.register(registry, options)
