@@ -28,12 +28,12 @@ def server(version: str, deployment: str = "flights") -> Dict:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": f"{deployment}-x", "namespace": NAMESPACE, "labels": labels},
+        "metadata": {"name": f"{deployment}-v1", "namespace": NAMESPACE, "labels": labels},
     }
 
 
-def plan(version: Dict, *objects: Dict) -> Plan:
-    outside = FakeOutside(Settings(), FakeReader([]))
+def plan(version: Dict, *objects: Dict, unseen: tuple[Dict, ...] = ()) -> Plan:
+    outside = FakeOutside(Settings(), FakeReader(unseen))
     return tick(KIND, version, [version, *objects], outside, datetime.fromisoformat(NOW))
 
 
@@ -91,6 +91,18 @@ def test_a_served_version_is_kept_until_nobody_serves_it() -> None:
     assert [event.reason for event in leaving.events] == ["StillServed"]
     version["status"] = leaving.status
     assert plan(version, *others).events == ()
+    assert plan(version).finalizers == ()
+
+
+def test_a_deleted_version_is_kept_by_a_server_that_the_cache_has_not_seen_yet() -> None:
+    """As after a restart, from an API server that is behind."""
+    version = make_version(1)
+    version["metadata"]["deletionTimestamp"] = NOW
+    version["status"] = {"servedBy": ["flights"]}
+    kept = plan(version, unseen=(server("flights-v1"),))
+    assert kept.finalizers == (contract.FINALIZER_SERVED,)
+    assert kept.requeue_at is not None, "that it goes may be seen by nobody"
+    assert plan(version, unseen=(server("flights-v2"),)).finalizers == ()
     assert plan(version).finalizers == ()
 
 

@@ -252,6 +252,9 @@ class Watches:
         )
         async for page in pages:
             version = objects.version(page)
+            if version < max(self._begun[item.qualified].values(), default=0):
+                # What happened in between would be told by nobody.
+                raise errors.Transient(f"{resource.plural}: a list is older than their watch")
             for live in page.get("items") or ():
                 live.setdefault("apiVersion", resource.api_version)
                 live.setdefault("kind", resource.kind)

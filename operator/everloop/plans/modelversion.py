@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from everloop import contract
@@ -12,6 +12,8 @@ from everloop.api.conditions import Condition, condition, find, merge
 from everloop.api.modelversion import ModelVersion, ModelVersionStatus
 from everloop.plans.gates import eligible, explain
 from everloop.plans.plan import Event, Plan
+
+LOOK_AGAIN = timedelta(seconds=30)  # while a deletion waits: who served may go unseen
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,13 @@ def plan(observed: Observed, now: datetime) -> Plan:
         served_by=list(observed.served_by) or None,
     ).to_dict()
     generation = version.metadata.generation
+    leaving = version.metadata.deletion_timestamp is not None
     status["conditions"] = merge(before.get("conditions"), conditions, generation, now)
     return Plan(
         status=status,
         events=_events(before, status),
         finalizers=(contract.FINALIZER_SERVED,) if observed.served_by else (),
+        requeue_at=now + LOOK_AGAIN if leaving and observed.served_by else None,
     )
 
 

@@ -100,9 +100,12 @@ class LaggingLists(Disturbance):
         if not self._versions or now - self._versions[-1][0] > NOTE_SECONDS:
             found = await self._admin.call("GET", "/api/v1/nodes?limit=1")
             self._versions.append((now, found["metadata"]["resourceVersion"]))
-        known = [version for when, version in self._versions if when <= now - self._seconds]
-        if call.verb == "list" and call.resource and known and "continue" not in call.parameters:
-            exact = {"resourceVersion": known[-1], "resourceVersionMatch": "Exact"}
+        # The first is older than it should be, until it is old enough: no list shows less than one
+        # before it.
+        shown = [version for when, version in self._versions if when <= now - self._seconds]
+        if call.verb == "list" and call.resource and "continue" not in call.parameters:
+            version = shown[-1] if shown else self._versions[0][1]
+            exact = {"resourceVersion": version, "resourceVersionMatch": "Exact"}
             call.parameters |= exact
             self.lagged += 1
         return None

@@ -12,6 +12,7 @@ from typing import Any
 import kopf
 import pytest
 
+from everloop import errors
 from everloop.cluster.cache import Cache
 from everloop.handlers import engine_watches
 from everloop.handlers.engine_watches import Watched, Watches
@@ -206,6 +207,17 @@ async def test_a_watch_need_not_tell_what_was_before_it(
     await watches.relist()
     clock.seconds += 100
     assert watches.dead() == ["Job.batch"]
+
+
+async def test_a_list_that_is_older_than_its_watch_is_not_taken() -> None:
+    """What happened in between would be told by neither; nor is what it lacks gone."""
+    client, cache = FakeClient(items=[make_job("old", 4)]), Cache()
+    cache.put(make_job("new", 9))
+    watches = make_watches(client, cache)
+    watches.begun(BEGINS, 10)  # the client's lists are of version 9
+    with pytest.raises(errors.Transient, match="older than their watch"):
+        await watches.relist()
+    assert cache.names("Job", "n") == ["new"]
 
 
 @pytest.mark.parametrize(("begun", "waits"), [(True, False), (False, True)])
