@@ -62,7 +62,7 @@ async def check(client: Client, parent: Json, child: Child) -> None:
     if child.mode is Mode.CREATE_ONCE:
         return
     cache = Cache()
-    applier = Applier(client, cache, lambda _change: None, ignored)
+    applier = Applier(client, cache, ignored)
     live["metadata"]["annotations"][contract.ANNOTATION_APPLIED] = "taken"
     cache.put(live)
     assert await applier.children(parent, [child]) == []

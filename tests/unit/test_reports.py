@@ -21,6 +21,7 @@ from runs import NAMESPACE, NOW, done, make_job, make_pod, make_report, make_run
 
 from everloop import contract, errors
 from everloop.api.report import from_config_map
+from everloop.cluster.cache import Cache
 from everloop.handlers.engine import LiveKube
 from everloop.handlers.kind import Key
 from everloop.intake import report_ca
@@ -93,7 +94,7 @@ class FakeEngine:
 
     @property
     def kube(self) -> LiveKube:
-        return LiveKube(self.cluster, lambda _: None, frozenset())  # type: ignore[arg-type]
+        return LiveKube(self.cluster, Cache(), frozenset())  # type: ignore[arg-type]
 
     def increase(self, name: str, amount: int = 1) -> None:
         self.counted.append(name)

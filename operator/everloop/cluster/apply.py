@@ -17,7 +17,7 @@ from typing import Any
 from everloop import contract, errors
 from everloop.api.conditions import UNSEEN
 from everloop.cluster import objects
-from everloop.cluster.cache import Cache, Change
+from everloop.cluster.cache import Cache
 from everloop.cluster.client import APPLY, MERGE, Client
 from everloop.cluster.compare import contains, difference
 from everloop.cluster.ownership import claim
@@ -46,19 +46,17 @@ class _Parent:
 
 
 class Applier:
-    """Carries out children, patches and deletions. `changed` hears of what our writes changed."""
+    """Carries out children, patches and deletions. What they changed is in the cache at once."""
 
     def __init__(
         self,
         client: Client,
         cache: Cache,
-        changed: Callable[[Change], None],
         seen: Callable[[objects.Object], Awaitable[None]],
     ) -> None:
         """`seen` takes an object that may show what others did to it, besides what we did."""
         self._client = client
         self._cache = cache
-        self._changed = changed
         self._seen = seen
         # (uid, digest) → version after an apply that did not bring what was asked: say so once
         self._unsettled: dict[tuple[str, str], int] = {}
@@ -117,9 +115,9 @@ class Applier:
         )
         # Else a pass before the watch has told would delete it again.
         if left is not None:
-            self._put(left)
+            self._cache.put(left)
         elif live is not None and objects.uid(live) == deletion.uid:
-            self._tell(self._cache.remove(live))
+            self._cache.remove(live)
 
     async def restore(self, live: objects.Object, parent: objects.Object | None) -> None:
         """Put back the label or the owner that a hand removed from an object of ours.
@@ -138,9 +136,9 @@ class Applier:
             ]
         try:
             if live["kind"] in UNPATCHABLE:
-                self._put(await self._client.replace(_merged(live, meta)))
+                self._cache.put(await self._client.replace(_merged(live, meta)))
             else:
-                self._put(await self._client.patch(live, MERGE, {"metadata": meta}))
+                self._cache.put(await self._client.patch(live, MERGE, {"metadata": meta}))
         except errors.NotFound:
             return
 
@@ -148,13 +146,6 @@ class Applier:
     def _cached(self, manifest: Mapping[str, Any]) -> objects.Object | None:
         meta = manifest["metadata"]
         return self._cache.get(objects.qualified(manifest), meta["namespace"], meta["name"])
-
-    def _put(self, live: Json) -> None:
-        self._tell(self._cache.put(live))
-
-    def _tell(self, change: Change | None) -> None:
-        if change is not None:
-            self._changed(change)
 
     async def _read(self, desired: Mapping[str, Any]) -> Json | None:
         meta = desired["metadata"]
@@ -206,7 +197,7 @@ class Applier:
         if live is None:
             await self._require(once, child)
             try:
-                self._put(await self._client.create(desired))
+                self._cache.put(await self._client.create(desired))
                 return None
             except errors.AlreadyExists as error:
                 live = await self._read(desired)
@@ -219,14 +210,14 @@ class Applier:
         if child.on_conflict is OnConflict.EXISTS:
             return None
         if child.on_conflict is OnConflict.REPLAN:
-            self._put(live)
+            self._cache.put(live)
             raise errors.Replan
         if not _ours(live, parent, child):
             self._conflicts.add(place)
             return _conflict(parent, desired, live)
         if not objects.managed(live) or (child.owned and not objects.controller(live)):
             await self.restore(live, parent)
-        self._put(live)
+        self._cache.put(live)
         if child.mode is Mode.CREATE_ONCE and child.owned:
             raise errors.Replan  # what is there may be other than what this plan goes on from
         return await self._reconcile(parent, child, desired, live)
@@ -249,7 +240,7 @@ class Applier:
             applied = await self._apply(desired, live)
         except errors.NotFound as error:
             raise errors.Conflict(f"{objects.describe(desired)} is gone") from error
-        self._put(applied)
+        self._cache.put(applied)
         path = difference(desired, applied)
         if path is not None:
             logger.warning("%s: the API server keeps %s otherwise", objects.describe(live), path)

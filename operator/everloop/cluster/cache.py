@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +38,9 @@ class Change:
 class Cache:
     """The View of the kinds, and the place where the engine looks before it writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[Change], None] = lambda _: None) -> None:
+        """`changed` hears of every change, whoever brings it."""
+        self._changed = changed
         self._store = Store()
         self._index = Index()
         self._coming: set[Place] = set()  # names of objects that are being created
@@ -117,7 +119,7 @@ class Cache:
         self._store.put(place, trim(item))
         after = self._store.get(place)
         self._index.add(place, after or {})
-        return Change(before, after)
+        return self._tell(Change(before, after))
 
     def remove(self, item: Object) -> Change | None:
         """Forget an object that is gone. None if we knew."""
@@ -129,7 +131,7 @@ class Cache:
         before = self._store.get(place)
         self._index.remove(place, before or {})
         self._store.remove(place)
-        return Change(before, None)
+        return self._tell(Change(before, None))
 
     @contextmanager
     def coming(self, item: Object) -> Iterator[None]:
@@ -159,6 +161,10 @@ class Cache:
         return self._store.size(qualified)
 
     # --- inside -----------------------------------------------------------------------------------
+    def _tell(self, change: Change) -> Change:
+        self._changed(change)
+        return change
+
     def _objects(self, places: Iterable[Place]) -> Sequence[Object]:
         found = (self._store.get(place) for place in places)
         return [item for item in found if item is not None]

@@ -29,13 +29,11 @@ logger = logging.getLogger(__name__)
 class LiveKube:
     """handlers.kind.Kube: live reads, and creations that the cache knows of at once."""
 
-    def __init__(
-        self, client: Client, learn: Callable[[Object], None], ignored: frozenset[str]
-    ) -> None:
+    def __init__(self, client: Client, cache: Cache, ignored: frozenset[str]) -> None:
         """`ignored` are API groups that count as absent."""
         self._client = client
         self._warnings = Warnings(client)
-        self._learn = learn
+        self._cache = cache
         self._ignored = ignored
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
@@ -64,7 +62,7 @@ class LiveKube:
             if live is None:
                 raise errors.Transient(f"{objects.describe(manifest)} came and went") from error
             return Conflict(live)
-        self._learn(made)
+        self._cache.put(made)
         return made
 
 
@@ -85,9 +83,9 @@ class Engine:
         self._leading = False
         self._workers: list[asyncio.Task[None]] = []
         self.metrics = metrics
-        self.view = Cache()
+        self.view = Cache(self._changed)
         ignored = ignored_groups(settings)
-        self.kube = LiveKube(client, self._learn, ignored)
+        self.kube = LiveKube(client, self.view, ignored)
         self.queue = Queue()
         self.wakes = Wakes(kinds, self.view)
         self.watches = Watches(
@@ -96,7 +94,6 @@ class Engine:
             client=client,
             cache=self.view,
             metrics=metrics,
-            changed=self._changed,
             lost=self._lost,
         )
         self._kinds = {kind.resource.kind: kind for kind in kinds}
@@ -108,7 +105,6 @@ class Engine:
             queue=self.queue,
             recorder=self._recorder,
             metrics=metrics,
-            changed=self._changed,
             seen=self.watches.seen,
             outside=outside(self),
         )
@@ -150,11 +146,6 @@ class Engine:
     def _changed(self, change: Change) -> None:
         for key in self.wakes.keys(change):
             self.queue.add(key)
-
-    def _learn(self, live: Object) -> None:
-        change = self.view.put(live)
-        if change is not None:
-            self._changed(change)
 
     async def _lost(self, gone: Object) -> bool:
         """An object of ours is out of sight: is it deleted, or only without label or owner?"""

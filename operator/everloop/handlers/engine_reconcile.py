@@ -13,7 +13,7 @@ from everloop import contract, errors
 from everloop.api import conditions
 from everloop.cluster import objects, status
 from everloop.cluster.apply import Applier, Problem
-from everloop.cluster.cache import Cache, Change
+from everloop.cluster.cache import Cache
 from everloop.cluster.client import Client
 from everloop.cluster.events import Recorder
 from everloop.handlers.engine_queue import Queue
@@ -31,7 +31,7 @@ _TERMINAL = {errors.Invalid.condition, contract.REASON_NAME_CONFLICT, errors.Not
 
 
 class Reconciler:
-    """Runs passes. `changed` hears of what our own writes changed, `seen` takes what was read."""
+    """Runs passes. `seen` takes what was read."""
 
     def __init__(
         self,
@@ -42,7 +42,6 @@ class Reconciler:
         queue: Queue,
         recorder: Recorder,
         metrics: Metrics,
-        changed: Callable[[Change], None],
         seen: Callable[[Object], Awaitable[None]],
         outside: Any,
     ) -> None:
@@ -52,12 +51,11 @@ class Reconciler:
         self._queue = queue
         self._recorder = recorder
         self._metrics = metrics
-        self._changed = changed
         self._seen = seen
         self._outside = outside
         self._restless: dict[Key, int] = {}
         self._going: dict[Key, str] = {}  # uid of a parent whose namespace is being deleted
-        self.applier = Applier(client, cache, changed, seen)
+        self.applier = Applier(client, cache, seen)
 
     async def work(self) -> None:
         """A worker: passes for ever."""
@@ -167,20 +165,15 @@ class Reconciler:
             return False
         live = await status.write(self._client, parent, wanted)
         if live is not None:
-            self._put(live)
+            self._cache.put(live)
         return live is not None
 
     async def _finalizers(self, parent: Object, wanted: tuple[str, ...]) -> Object:
         live = await status.write_finalizers(self._client, parent, wanted, OURS)
         if live is None:
             return parent
-        self._put(live)
+        self._cache.put(live)
         return live
-
-    def _put(self, live: Object) -> None:
-        change = self._cache.put(live)
-        if change is not None:
-            self._changed(change)
 
     async def _refresh(self, key: Key) -> None:
         """The cache was behind: read the parent, so that the next pass is not in vain."""

@@ -19,7 +19,7 @@ import kopf
 
 from everloop import contract, errors
 from everloop.cluster import objects
-from everloop.cluster.cache import Cache, Change
+from everloop.cluster.cache import Cache
 from everloop.cluster.client import Client
 from everloop.handlers.kind import Object, Resource
 from everloop.metrics import Metrics
@@ -50,7 +50,7 @@ class Watched:
 
 
 class Watches:
-    """Everything that is watched. `changed` hears of every change of the cache."""
+    """Everything that is watched."""
 
     def __init__(
         self,
@@ -60,7 +60,6 @@ class Watches:
         client: Client,
         cache: Cache,
         metrics: Metrics,
-        changed: Callable[[Change], None],
         lost: Callable[[Object], Awaitable[bool]],
     ) -> None:
         """`lost(object)` is asked when an object of ours left the watch or lost its owner: True if
@@ -71,7 +70,6 @@ class Watches:
         self._client = client
         self._cache = cache
         self._metrics = metrics
-        self._changed = changed
         self._lost = lost
         self._due: dict[str, asyncio.Event] = {name: asyncio.Event() for name in self._watched}
         self._missed: dict[str, tuple[int, float]] = {}  # kind → version, since when
@@ -116,7 +114,7 @@ class Watches:
 
     async def seen(self, live: Object) -> None:
         """An object as read, by whatever read it first: a watch, or a pass that ran into it."""
-        self._tell(await self._take(live))
+        await self._take(live)
 
     def begun(self, path: str, version: int) -> None:
         """A watch has begun, perhaps anew: what went before this version, only a list can tell."""
@@ -166,25 +164,27 @@ class Watches:
                 del self._missed[name]
             if event["type"] == "DELETED":
                 if not (_kept(live) and await self._lost(live)):
-                    self._tell(self._cache.remove(live))
+                    self._cache.remove(live)
                 return
             await self.seen(live)
 
         return on_event
 
-    async def _take(self, live: Object) -> Change | None:
-        """Put what was seen into the cache, unless a hand took what we know it by: that is put
-        right first, and what is known stays until then.
+    async def _take(self, live: Object) -> bool:
+        """Put what was seen into the cache; whether it was news.
+
+        If a hand took what we know it by, that is put right first, and what is known stays until
+        then.
         """
         if self._cache.knows(live):
-            return None
+            return False
         meta = objects.metadata(live)
         known = self._cache.get(
             objects.qualified(live), str(meta.get("namespace") or ""), meta["name"]
         )
         if _taken(known, live) and await self._lost(live):
-            return None
-        return self._cache.put(live)
+            return False
+        return self._cache.put(live) is not None
 
     async def _keep(self, item: Watched) -> None:
         due = self._due[item.qualified]
@@ -259,23 +259,17 @@ class Watches:
                 live.setdefault("apiVersion", resource.api_version)
                 live.setdefault("kind", resource.kind)
                 uids.add(objects.uid(live))
-                change = await self._take(live)
-                if change is not None:
+                if await self._take(live):
                     self._learnt(item.qualified, objects.version(live))
-                    self._tell(change)
         namespaces = [namespace] if namespace else []
         for gone in self._cache.stale(item.qualified, namespaces, uids, version):
-            self._tell(self._cache.remove(gone))
+            self._cache.remove(gone)
 
     def _learnt(self, name: str, version: int) -> None:
         """A list knew something first: unless it is of before the watch, that owes us an event."""
         if version > max(self._begun[name].values(), default=0):
             self._metrics.missed.labels(name).inc()
             self._missed.setdefault(name, (version, time.monotonic()))
-
-    def _tell(self, change: Change | None) -> None:
-        if change is not None:
-            self._changed(change)
 
 
 def _kept(live: Object) -> bool:

@@ -71,7 +71,7 @@ def applier(
         if seen is not None:
             seen.append(item)
 
-    return Applier(client, cache or Cache(), lambda _: None, note)  # type: ignore[arg-type]
+    return Applier(client, cache or Cache(), note)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

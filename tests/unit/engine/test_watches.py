@@ -59,7 +59,6 @@ def make_watches(client: FakeClient, cache: Cache | None = None, put_right: Any 
         client=client,  # type: ignore[arg-type]
         cache=cache or Cache(),
         metrics=Metrics(),
-        changed=lambda _: None,
         lost=lost,
     )
 
