@@ -163,13 +163,14 @@ class Reconciler:
             wanted = base | {"conditions": _with_problems(parent, base, problems, now)}
         if wanted is None:
             return False
-        live = await status.write(self._client, parent, wanted)
+        live = await _written(parent, status.write(self._client, parent, wanted))
         if live is not None:
             self._cache.put(live)
         return live is not None
 
     async def _finalizers(self, parent: Object, wanted: tuple[str, ...]) -> Object:
-        live = await status.write_finalizers(self._client, parent, wanted, OURS)
+        write = status.write_finalizers(self._client, parent, wanted, OURS)
+        live = await _written(parent, write)
         if live is None:
             return parent
         self._cache.put(live)
@@ -178,6 +179,8 @@ class Reconciler:
     async def _refresh(self, key: Key) -> None:
         """The cache was behind: read the parent, so that the next pass is not in vain."""
         resource = self._kinds[key.kind].resource
+        qualified = objects.qualify(resource.kind, resource.group)
+        known = self._cache.get(qualified, key.namespace, key.name)
         try:
             live = await self._client.get(
                 resource.api_version, resource.kind, key.namespace, key.name
@@ -186,6 +189,20 @@ class Reconciler:
             return
         if live is not None:
             await self._seen(live)
+        elif known is not None:
+            self._cache.remove(known)
+
+
+async def _written(parent: Object, write: Awaitable[Object | None]) -> Object | None:
+    """What a write to the parent brought. Raises errors.Conflict if that is gone.
+
+    As any other error it would be tried again, and what garbage collection has taken meanwhile
+    would be made anew.
+    """
+    try:
+        return await write
+    except errors.NotFound as error:
+        raise errors.Conflict(f"{objects.describe(parent)} is gone") from error
 
 
 def _leaving(parent: Object) -> bool:

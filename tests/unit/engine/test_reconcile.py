@@ -1,4 +1,4 @@
-"""What a pass reads when the cache was behind may be first to show what a hand did."""
+"""What a pass finds when the cache is behind: a hand's work, or that its parent is gone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from samples import make_model_version
 
-from everloop import contract
+from everloop import contract, errors
 from everloop.handlers.engine import Engine
 from everloop.handlers.kind import Key
 from everloop.handlers.modelversion import KIND
@@ -22,14 +22,16 @@ Json = dict[str, Any]
 class FakeClient:
     """One object, of which the cache has an older version."""
 
-    live: Json
+    live: Json | None
     restored: list[Json] = field(default_factory=list)
     discovery: Any = field(default_factory=SimpleNamespace)
 
-    async def get(self, *_: Any) -> Json:
+    async def get(self, *_: Any) -> Json | None:
         return self.live
 
-    async def patch(self, live: Json, _how: str, body: Json) -> Json:
+    async def patch(self, live: Json, _how: str, body: Json, _subresource: str = "") -> Json:
+        if self.live is None:
+            raise errors.NotFound("it is not there", 404)
         self.restored.append(body["metadata"]["labels"])
         meta = {**live["metadata"], **body["metadata"], "resourceVersion": "3"}
         return {**live, "metadata": meta}
@@ -59,3 +61,13 @@ async def test_a_label_that_a_conflicting_write_finds_taken_is_put_back() -> Non
     known = engine.view.get("ModelVersion", "ml", "flights-v1")
     assert known is not None
     assert known["metadata"]["labels"] == ours
+
+
+async def test_a_parent_that_its_status_finds_gone_is_planned_for_no_more() -> None:
+    """Its children go with it, and would be made again while the watch has not told."""
+    client = FakeClient(None)
+    engine = Engine([KIND], Settings(), client, Metrics(), lambda _: None)  # type: ignore[arg-type]
+    engine.view.put(make_version("1", {}))
+    await engine._reconciler._once(Key("ModelVersion", "ml", "flights-v1"))
+    assert engine.view.get("ModelVersion", "ml", "flights-v1") is None
+    assert engine.view.put(make_version("1", {})) is None, "an old list does not bring it back"
