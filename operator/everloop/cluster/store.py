@@ -20,7 +20,7 @@ from everloop.cluster.trim import share
 Object = Mapping[str, Any]
 Place = tuple[str, str, str]  # Kind.group, namespace, name
 RAW = -zlib.MAX_WBITS  # a stream without header and checksum
-IN_USE = 400  # objects that are kept unpacked, at some 20 kB each
+IN_USE = 400  # objects that are kept unpacked, at some 10 kB each
 
 
 class _Entry:
@@ -76,7 +76,7 @@ class Store:
             return None
         item = self._in_use.get(place)
         if item is None:
-            item = json.loads(_unpack(entry))
+            item = share(json.loads(_unpack(entry)))  # else it takes twice the memory
         self._use(place, item)
         return item
 
