@@ -252,7 +252,7 @@ class Watches:
         )
         async for page in pages:
             version = objects.version(page)
-            if version < max(self._begun[item.qualified].values(), default=0):
+            if version < self._since(item.qualified):
                 # What happened in between would be told by nobody.
                 raise errors.Transient(f"{resource.plural}: a list is older than their watch")
             for live in page.get("items") or ():
@@ -265,9 +265,13 @@ class Watches:
         for gone in self._cache.stale(item.qualified, namespaces, uids, version):
             self._cache.remove(gone)
 
+    def _since(self, name: str) -> int:
+        """The version that the newest watch of a kind began at; 0 if none has."""
+        return max(self._begun[name].values(), default=0)
+
     def _learnt(self, name: str, version: int) -> None:
         """A list knew something first: unless it is of before the watch, that owes us an event."""
-        if version > max(self._begun[name].values(), default=0):
+        if version > self._since(name):
             self._metrics.missed.labels(name).inc()
             self._missed.setdefault(name, (version, time.monotonic()))
 
