@@ -58,18 +58,15 @@ def test_a_run_begins_with_three_writes(
 
 
 def test_deleted_job_is_a_failed_attempt(kube: Kube, everloop: Everloop, model: str) -> None:
+    """From the moment that status tells of it: before, nothing but the Job says it was made."""
     run = make_training_run(model, everloop[1], modelName=model, retries=1)
     kube.create(run)
-    first = eventually(lambda: jobs(kube, run), 10, "no Job")[0]
+    eventually(lambda: status(kube, run).get("attempt") == 1, 10, "no attempt")
+    [first] = jobs(kube, run)
+    assert first["metadata"]["labels"][contract.LABEL_ATTEMPT] == "1"
     kube.delete(ref("batch/v1", "Job", everloop[1], first["metadata"]["name"]))
-
-    def second() -> Json | None:
-        others = [
-            item for item in jobs(kube, run) if item["metadata"]["uid"] != first["metadata"]["uid"]
-        ]
-        return others[0] if others else None
-
-    retried = eventually(second, 20, "no second attempt")
+    eventually(lambda: status(kube, run).get("attempt") == 2, 20, "no second attempt")
+    [retried] = jobs(kube, run)
     assert retried["metadata"]["labels"][contract.LABEL_ATTEMPT] == "2"
     kube.delete(ref("batch/v1", "Job", everloop[1], retried["metadata"]["name"]))
     eventually(
