@@ -1,10 +1,14 @@
-"""The one status write of a pass: what differs, for the object and version it was planned from."""
+"""The writes to a parent itself: what differs, for the object and version it was planned from.
+
+Both raise errors.Conflict when the parent has changed since it was read, or is gone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from everloop import errors
 from everloop.cluster import objects
 from everloop.cluster.client import MERGE, Client
 
@@ -39,16 +43,9 @@ def without_nulls(value: Any) -> Any:
 
 
 async def write(client: Client, parent: objects.Object, status: Mapping[str, Any]) -> Json | None:
-    """PATCH the status subresource if it differs; the new object, or None if nothing was to do.
-
-    Raises errors.Conflict when the object has changed since it was read.
-    """
+    """PATCH the status subresource if it differs; the new object, or None if nothing was to do."""
     patch = merge_patch(parent.get("status") or {}, without_nulls(status))
-    if not patch:
-        return None
-    meta = objects.metadata(parent)
-    identity = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
-    return await client.patch(parent, MERGE, {"metadata": identity, "status": patch}, "status")
+    return await _patch(client, parent, {}, {"status": patch}, "status") if patch else None
 
 
 async def write_finalizers(
@@ -62,11 +59,19 @@ async def write_finalizers(
         wanted += [name for name in ours if name not in wanted]
     if wanted == now:
         return None
-    body = {
-        "metadata": {
-            "uid": meta["uid"],
-            "resourceVersion": meta["resourceVersion"],
-            "finalizers": wanted,
-        }
-    }
-    return await client.patch(parent, MERGE, body)
+    return await _patch(client, parent, {"finalizers": wanted}, {})
+
+
+async def _patch(
+    client: Client, parent: objects.Object, meta: Json, fields: Json, subresource: str = ""
+) -> Json:
+    """The parent as patched, if it is still as it was read.
+
+    That it is gone is a conflict, too: as any other error it would be tried again, and what garbage
+    collection has taken meanwhile would be made anew.
+    """
+    read = {key: objects.metadata(parent)[key] for key in ("uid", "resourceVersion")}
+    try:
+        return await client.patch(parent, MERGE, {"metadata": read | meta, **fields}, subresource)
+    except errors.NotFound as error:
+        raise errors.Conflict(f"{objects.describe(parent)} is gone") from error

@@ -163,14 +163,13 @@ class Reconciler:
             wanted = base | {"conditions": _with_problems(parent, base, problems, now)}
         if wanted is None:
             return False
-        live = await _written(parent, status.write(self._client, parent, wanted))
+        live = await status.write(self._client, parent, wanted)
         if live is not None:
             self._cache.put(live)
         return live is not None
 
     async def _finalizers(self, parent: Object, wanted: tuple[str, ...]) -> Object:
-        write = status.write_finalizers(self._client, parent, wanted, OURS)
-        live = await _written(parent, write)
+        live = await status.write_finalizers(self._client, parent, wanted, OURS)
         if live is None:
             return parent
         self._cache.put(live)
@@ -191,18 +190,6 @@ class Reconciler:
             await self._seen(live)
         elif known is not None:
             self._cache.remove(known)
-
-
-async def _written(parent: Object, write: Awaitable[Object | None]) -> Object | None:
-    """What a write to the parent brought. Raises errors.Conflict if that is gone.
-
-    As any other error it would be tried again, and what garbage collection has taken meanwhile
-    would be made anew.
-    """
-    try:
-        return await write
-    except errors.NotFound as error:
-        raise errors.Conflict(f"{objects.describe(parent)} is gone") from error
 
 
 def _leaving(parent: Object) -> bool:
