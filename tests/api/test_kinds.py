@@ -226,6 +226,7 @@ def test_trial_wakes_its_experiment(kube: Kube, everloop: Everloop, model: str) 
 
     first = eventually(trials, 10, "no trial")[0]
     run = ref(contract.API_VERSION, "TrainingRun", everloop[1], first["metadata"]["name"])
-    job = eventually(lambda: jobs(kube, run), 10, "no Job")[0]
+    eventually(lambda: status(kube, run).get("attempt") == 1, 10, "no attempt")
+    [job] = jobs(kube, run)
     kube.delete(ref("batch/v1", "Job", everloop[1], job["metadata"]["name"]))
     eventually(lambda: len(trials()) == 2, 20, "no second trial")
