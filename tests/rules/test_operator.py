@@ -51,6 +51,7 @@ class Operator:
             series("leader"): f"1x{STEPS}",
             series("leader", pod="b"): f"0x{STEPS}",
             series("queue_depth"): f"0x{STEPS}",
+            series("queue_depth", pod="b"): f"0x{STEPS}",
             series("watches_dead"): f"0x{STEPS}",
             series("reconcile_seconds_count", 'kind="Monitor"'): f"0+10x{STEPS}",
             series("reconcile_errors_total", 'kind="Monitor", error="bug"'): f"0x{STEPS}",

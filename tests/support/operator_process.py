@@ -149,15 +149,15 @@ class OperatorProcess:
         eventually(lambda: self.metric("everloop_operator_leader") == 1, seconds, what)
 
     def wait_idle(self, seconds: float = 60) -> None:
-        """Until nothing waits and nothing runs, twice in a row, with everything listed."""
+        """Until it leads, and nothing waits and nothing runs, twice in a row."""
 
         def idle() -> bool:
             assert self._process is None or self._process.poll() is None, self.tail()
             text = self.get("/metrics")[1]
             return (
-                _metric(text, "everloop_operator_queue_depth")
-                == 0
-                == _metric(text, "everloop_operator_reconciles_running")
+                _metric(text, "everloop_operator_leader") == 1
+                and _metric(text, "everloop_operator_queue_depth") == 0
+                and _metric(text, "everloop_operator_reconciles_running") == 0
             )
 
         eventually(lambda: idle() and idle(), seconds, "not idle")

@@ -148,13 +148,17 @@ class Cache:
     ) -> Sequence[Object]:
         """Objects that a list of `version` (with these uids) shows to be gone."""
         gone = []
-        for namespace in namespaces or tuple(self._store.namespaces(qualified)):
+        for namespace in namespaces or self.namespaces(qualified):
             for name in self._store.names(qualified, namespace):
                 place = (qualified, namespace, name)
                 known = self._store.known(place)
                 if known is not None and known[0] not in uids and known[1] <= version:
                     gone.append(place)
         return self._objects(gone)
+
+    def namespaces(self, qualified: str) -> Sequence[str]:
+        """Namespaces with objects of a kind."""
+        return tuple(self._store.namespaces(qualified))
 
     def size(self, qualified: str) -> int:
         """How many objects of a kind are known."""

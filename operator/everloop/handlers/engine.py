@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from everloop import contract, errors
@@ -117,7 +117,7 @@ class Engine:
 
     def wake(self, key: Key) -> None:
         """Reconcile this parent soon; many calls are one pass."""
-        if key.kind in self._kinds:
+        if self._leading and key.kind in self._kinds:
             self.queue.add(key)
 
     def is_leader(self) -> bool:
@@ -126,6 +126,8 @@ class Engine:
 
     async def lead(self) -> None:
         """Begin to act, after the Lease and a list that shows all that its last holder did."""
+        for key in self._parents():
+            self.queue.add(key)
         self._leading = True
         await self.watches.reclaim()  # before anybody plans without what lost its label
         jobs = [self._reconciler.work() for _ in range(self._settings.workers)]
@@ -144,8 +146,17 @@ class Engine:
 
     # --- inside -----------------------------------------------------------------------------------
     def _changed(self, change: Change) -> None:
-        for key in self.wakes.keys(change):
-            self.queue.add(key)
+        woken = self.wakes.keys(change)  # which notes who refers to whom, on a standby, too
+        if self._leading:  # nobody empties the queue of a standby; it begins with everything
+            for key in woken:
+                self.queue.add(key)
+
+    def _parents(self) -> Iterator[Key]:
+        for name, kind in self._kinds.items():
+            qualified = objects.qualify(kind.resource.kind, kind.resource.group)
+            for namespace in self.view.namespaces(qualified):
+                for parent in self.view.names(qualified, namespace):
+                    yield Key(name, namespace, parent)
 
     async def _lost(self, gone: Object) -> bool:
         """An object of ours is out of sight: is it deleted, or only without label or owner?"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,11 @@ class FakeClient:
 
     async def get(self, *_: Any) -> Json | None:
         return self.live
+
+    async def pages(self, *_: Any) -> AsyncIterator[Json]:
+        """Nothing has lost its label."""
+        for page in ():
+            yield page
 
     async def patch(self, live: Json, _how: str, body: Json, _subresource: str = "") -> Json:
         if self.live is None:
@@ -71,3 +77,20 @@ async def test_a_parent_that_its_status_finds_gone_is_planned_for_no_more() -> N
     await engine._reconciler._once(Key("ModelVersion", "ml", "flights-v1"))
     assert engine.view.get("ModelVersion", "ml", "flights-v1") is None
     assert engine.view.put(make_version("1", {})) is None, "an old list does not bring it back"
+
+
+async def test_a_standby_queues_nothing_and_begins_with_everything() -> None:
+    """Nobody empties its queue: it would grow for ever, and pass for one that is stuck."""
+    client = FakeClient(None)
+    engine = Engine([KIND], Settings(), client, Metrics(), lambda _: None)  # type: ignore[arg-type]
+    key = Key("ModelVersion", "ml", "flights-v1")
+    engine.view.serve(["ModelVersion.everloop.dev"])
+    engine.view.put(make_version("1", {}))
+    engine.wake(key)
+    assert len(engine.queue) == 0
+    await engine.lead()
+    try:
+        assert await engine.queue.get() == key
+    finally:
+        await engine.stop()
+    engine.queue.done(key)
