@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -179,23 +176,3 @@ def test_peeking_with_a_fixed_sample_test_would_not_be_sound() -> None:
 )
 def test_power(rate: float, champion_rate: float | None, limit: float, sign: int) -> None:
     assert crossings(rate, champion_rate, limit, share=0.3, sign=sign, alpha=ALPHA) > 0.95
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "everloop.plans.analysis",
-        "everloop.plans.clock",
-        "everloop.plans.rollout",
-        "everloop.plans.traffic",
-        "everloop.plans.deployment_status",
-        "everloop.statistics.sequence",
-        "everloop.manifests.server",
-        "everloop.manifests.router",
-        "everloop.handlers.deployment_reads",
-    ],
-)
-def test_worked_examples_in_docstrings(module: str) -> None:
-    found = doctest.testmod(importlib.import_module(module))
-    assert found.attempted
-    assert not found.failed

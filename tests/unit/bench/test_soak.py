@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import doctest
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.soak import chart, cluster, report, verdict, world
+from bench.soak import chart, cluster, report
 from bench.soak.verdict import MIB, expected, flat, last_process, line, memory
 
 MINUTES = [60.0 * minute for minute in range(90)]
 BASE = {"pod": 4, "trainingrun": 1, "modelversion": 1, "configmap": 5, "controllerrevision": 1}
-
-
-@pytest.mark.parametrize("module", [verdict, cluster, world, chart])
-def test_examples(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 def test_a_line_is_not_bent_by_restarts_and_busy_moments() -> None:
