@@ -21,12 +21,15 @@ from everloop.cluster.cache import Cache
 from everloop.cluster.client import APPLY, MERGE, Client
 from everloop.cluster.compare import contains, difference
 from everloop.cluster.ownership import claim
+from everloop.cluster.recent import Recent
+from everloop.cluster.store import Place
 from everloop.plans.plan import Child, Deletion, Mode, OnConflict, Patch
 
 logger = logging.getLogger(__name__)
 Json = dict[str, Any]
 # Their data must stay the same to the byte, which a PATCH does not keep: it writes "<" otherwise.
 UNPATCHABLE = ("ControllerRevision",)
+REMEMBERED = 1000  # objects about which the API server and we disagree
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ class Applier:
         self._client = client
         self._cache = cache
         self._seen = seen
-        # (uid, digest) → version after an apply that did not bring what was asked: say so once
-        self._unsettled: dict[tuple[str, str], int] = {}
-        self._conflicts: set[tuple[str, str, str]] = set()  # names seen taken: read before POST
+        # uid → digest and version after an apply that did not bring what was asked: say so once
+        self._unsettled = Recent[str, tuple[str, int]](REMEMBERED)
+        self._conflicts = Recent[Place, None](REMEMBERED)  # names seen taken: read before POST
 
     async def children(self, parent: objects.Object, children: Iterable[Child]) -> list[Problem]:
         """Make the children exist as planned, in order; what is wrong where they cannot.
@@ -193,7 +196,7 @@ class Applier:
         meta = desired["metadata"]
         place = (objects.qualified(desired), meta["namespace"], meta["name"])
         live = await self._read(desired) if place in self._conflicts else None
-        self._conflicts.discard(place)
+        self._conflicts.pop(place, None)
         if live is None:
             await self._require(once, child)
             try:
@@ -213,7 +216,7 @@ class Applier:
             self._cache.put(live)
             raise errors.Replan
         if not _ours(live, parent, child):
-            self._conflicts.add(place)
+            self._conflicts[place] = None
             return _conflict(parent, desired, live)
         if not objects.managed(live) or (child.owned and not objects.controller(live)):
             await self.restore(live, parent)
@@ -232,8 +235,8 @@ class Applier:
         if child.mode is Mode.CREATE_ONCE or objects.metadata(live).get("deletionTimestamp"):
             return None
         path = difference(desired, live)
-        known = (objects.uid(live), _digest(desired))
-        if path is None or self._unsettled.get(known) == objects.version(live):
+        uid, digest = objects.uid(live), _digest(desired)
+        if path is None or self._unsettled.get(uid) == (digest, objects.version(live)):
             return None
         logger.info("%s: applying, %s differs", objects.describe(desired), path)
         try:
@@ -244,7 +247,7 @@ class Applier:
         path = difference(desired, applied)
         if path is not None:
             logger.warning("%s: the API server keeps %s otherwise", objects.describe(live), path)
-            self._unsettled[known] = objects.version(applied)
+            self._unsettled[uid] = (digest, objects.version(applied))
         return None
 
     async def _apply(self, desired: Json, live: objects.Object) -> Json:

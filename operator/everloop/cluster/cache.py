@@ -7,7 +7,6 @@ older than what is known, or of an object that is known to be gone, changes noth
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from everloop import contract
 from everloop.cluster import objects
 from everloop.cluster.index import MODEL, Index
+from everloop.cluster.recent import Recent
 from everloop.cluster.store import Place, Store
 from everloop.cluster.trim import trim
 
@@ -44,7 +44,7 @@ class Cache:
         self._store = Store()
         self._index = Index()
         self._coming: set[Place] = set()  # names of objects that are being created
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone = Recent[str, None](TOMBSTONES)
 
     # --- the View ---------------------------------------------------------------------------------
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
@@ -114,7 +114,7 @@ class Cache:
         if known is not None:
             before = self._store.get(place)
             if known[0] != uid:
-                self._bury(known[0])
+                self._gone[known[0]] = None
             self._index.remove(place, before or {})
         self._store.put(place, trim(item))
         after = self._store.get(place)
@@ -124,7 +124,7 @@ class Cache:
     def remove(self, item: Object) -> Change | None:
         """Forget an object that is gone. None if we knew."""
         uid, place = objects.uid(item), _place(item)
-        self._bury(uid)
+        self._gone[uid] = None
         known = self._store.known(place)
         if known is None or known[0] != uid:
             return None
@@ -183,11 +183,6 @@ class Cache:
             return ours
         named = [known for known in kinds if known.partition(".")[0] == kind]
         return named[0] if len(named) == 1 else kind
-
-    def _bury(self, uid: str) -> None:
-        self._gone[uid] = None
-        if len(self._gone) > TOMBSTONES:
-            self._gone.popitem(last=False)
 
 
 def _place(item: Object) -> Place:

@@ -1,7 +1,7 @@
 """Warnings that Kubernetes gives of Jobs and pods (Events), read a namespace at a time.
 
 The API server goes through all Events of a namespace to find those of one object, so where many
-pods wait for their start they share one list.
+pods wait for their start they share one list. It is kept no longer than it is of use.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ class Warnings:
 
     async def of(self, namespace: str, uid: str) -> Sequence[Json]:
         """Warnings about the object with this uid, oldest first. Raises errors.ApiError."""
-        found = self._namespaces.get(namespace)
-        if found is None:
-            self._forget()
-            found = self._namespaces[namespace] = _Namespace()
+        found = self._namespaces.setdefault(namespace, _Namespace())
         async with found.lock:
             if not found.fresh:
                 started = time.monotonic()
-                found.by_uid = await self._read(namespace)
-                found.read = started
-        return found.by_uid.get(uid, ())
+                loop = asyncio.get_running_loop()
+                try:
+                    found.by_uid = await self._read(namespace)
+                    found.read = started
+                finally:
+                    loop.call_later(FRESH_SECONDS, self._forget, namespace)
+            return found.by_uid.get(uid, ())
 
     # --- inside -----------------------------------------------------------------------------------
-    def _forget(self) -> None:
-        """What is out of date is of no more use."""
-        for name, old in list(self._namespaces.items()):
-            if not old.fresh and not old.lock.locked():
-                del self._namespaces[name]
+    def _forget(self, namespace: str) -> None:
+        found = self._namespaces.get(namespace)
+        if found is not None and not found.fresh and not found.lock.locked():
+            del self._namespaces[namespace]
 
     async def _read(self, namespace: str) -> Mapping[str, Sequence[Json]]:
         found: dict[str, list[Json]] = defaultdict(list)

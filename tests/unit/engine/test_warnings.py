@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from everloop.cluster.warnings import Warnings
 
 Json = dict[str, Any]
@@ -44,3 +46,12 @@ async def test_those_who_ask_at_once_share_a_list() -> None:
     ]  # fmt: skip
     await warnings.of("other", "a")
     assert client.asked == ["ml", "other"]
+
+
+async def test_a_list_is_forgotten_once_it_is_out_of_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only when somebody asks about another namespace: it may be long."""
+    monkeypatch.setattr("everloop.cluster.warnings.FRESH_SECONDS", 0.0)
+    warnings = Warnings(FakeClient([warning("a", "Late", "2")]))  # type: ignore[arg-type]
+    await warnings.of("ml", "a")
+    await asyncio.sleep(0.01)
+    assert not warnings._namespaces
