@@ -62,7 +62,8 @@ test-e2e: venv ## the demo's flow and its failures on the dev cluster
 
 .PHONY: test-skew
 test-skew: venv ## the API tier on the oldest Kubernetes that is supported (builds it first)
-	@KUBEBUILDER_ASSETS="$$(python3 -m devcluster assets kubernetes-1.34 | tail -1)" $(BIN)/pytest tests/api
+	@assets="$$(python3 -m devcluster assets kubernetes-1.34 | tail -1)"; \
+	  KUBEBUILDER_ASSETS="$$assets" EVERLOOP_TEST_KUBERNETES=v1.34 $(BIN)/pytest tests/api
 
 .PHONY: test-faults test-faults-sample
 test-faults: venv ## every write of every scenario killed, views and requests failing, statuses lost

@@ -36,7 +36,11 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     plane = ControlPlane(f"api-{os.getpid()}", audit_log=audit)
     plane.start()
     try:
-        Kube(plane.kubeconfig).install(all_crds())
+        kube = Kube(plane.kubeconfig)
+        release = kube.call("GET", "/version")["gitVersion"]
+        wanted = os.environ.get("EVERLOOP_TEST_KUBERNETES", "")
+        assert release.startswith(wanted), f"the API server is {release}, wanted is {wanted}"
+        kube.install(all_crds())
         yield plane
     finally:
         plane.stop()
