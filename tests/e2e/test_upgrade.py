@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from tests.e2e.load import RATE, answers, under_load
 from tests.e2e.small_runs import TRAIN, make_run, python
 
 NAME, BUCKET = "upgrade", "e2e-upgrade"
-REQUESTS = 30 * RATE  # at least, while releases change
+LEAST = 0.8  # of the requests of a time are answered in that time: else there was no load
 # Waits for a file that the test puts there once the operator has been replaced.
 PATIENT = """
 import pathlib, time
@@ -74,27 +76,76 @@ def test_upgrade_and_downgrade_under_load(
     )
     kube.apply(waiting)
     pod = until("the second run waits", lambda: running_pod(kube, "upgrade-b", namespace), 120)
+    untouched = job(kube, pod, namespace)
     with under_load(kube, namespace, NAME):
+        ours = []
         for source in (ROOT, releases.previous, ROOT):
             was = servers(kube, namespace)
-            releases.install(source)
-            settle(kube, namespace)
+            with all_answered(kube, namespace):
+                releases.install(source)
+                settle(kube, namespace)
             now = servers(kube, namespace)
+            assert now.keys() == was.keys()
             for name, server in now.items():
                 same = server.template == was[name].template
                 assert (server.pods == was[name].pods) == same, f"{name}: rolled without a reason"
-            assert running_pod(kube, "upgrade-b", namespace) == pod, "the running Job was touched"
-            assert set(answers(kube, namespace)) == {"200"}
+            if source == ROOT:
+                ours.append({name: server.template for name, server in now.items()})
+            assert running_pod(kube, "upgrade-b", namespace) == pod, "the running pod was touched"
+            assert job(kube, pod, namespace) == untouched
+        assert ours[0] == ours[1], "one release, two templates"
+        with all_answered(kube, namespace):
+            roll(kube, namespace)
         kube.run("exec", pod, "-n", namespace, "-c", "train", "--", "touch", "/workspace/go-on")
         until("the second run ends", lambda: complete(kube, "upgrade-b", namespace), 120)
-        until("enough is asked", lambda: answers(kube, namespace)["200"] > REQUESTS, 300)
-        seen = answers(kube, namespace)
-    assert set(seen) == {"200"}
     runs = [item for item in kube.list("jobs", namespace) if NAME in item["metadata"]["name"]]
     assert len(runs) == 2, "one Job for each run"
     versions = [item["metadata"]["name"] for item in kube.list("mlmv", namespace)]
     assert {f"{NAME}-v1", f"{NAME}-v2"} <= set(versions)
     assert f"{NAME}-v3" not in versions
+
+
+@contextmanager
+def all_answered(kube: Kube, namespace: str) -> Iterator[None]:
+    """Throughout the block requests come at RATE, and each is answered with 200."""
+    before, started = answers(kube, namespace)["200"], time.monotonic()
+    yield
+    seconds = time.monotonic() - started
+    asked = int(LEAST * RATE * seconds)
+    seen = until("requests are still answered", lambda: more(kube, namespace, before + asked), 30)
+    assert set(seen) == {"200"}
+
+
+def more(kube: Kube, namespace: str, count: int) -> dict[str, int]:
+    """The answers, once there are so many; what is said of them is a second old."""
+    seen = answers(kube, namespace)
+    return seen if sum(seen.values()) >= count else {}
+
+
+def roll(kube: Kube, namespace: str) -> None:
+    """What an upgrade with other images does, whatever the two releases have in common."""
+    was = servers(kube, namespace)
+    changed = make_deployment(namespace)
+    changed["spec"]["runtime"]["pod"]["annotations"] = {"rolled": "once"}
+    kube.apply(changed)
+
+    def rolled() -> bool:
+        now = servers(kube, namespace)
+        return any(now[name].template != server.template for name, server in was.items())
+
+    until("a server's template differs", rolled, 60)
+    settle(kube, namespace)
+    now = servers(kube, namespace)
+    for name, server in was.items():
+        if now[name].template != server.template:
+            assert not now[name].pods & server.pods, f"{name}: an old pod serves still"
+
+
+def job(kube: Kube, pod: str, namespace: str) -> Object:
+    """The Job of a pod: which it is, and what it asks for."""
+    owner = kube.get("pod", pod, namespace)["metadata"]["ownerReferences"][0]["name"]
+    found = kube.get("job", owner, namespace)
+    return {"uid": found["metadata"]["uid"], "spec": found["spec"]}
 
 
 def make_deployment(namespace: str) -> Object:
