@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from golden import FakeView
+from raw_http import raw_status
 
 from everloop.handlers.kind import Key
 from everloop.intake.alert_poller import Poller
@@ -193,6 +194,13 @@ def test_callers_without_the_token_are_refused(token: str | None, token_file: Pa
     api = FakeApi()
     status, _ = call(api, token_file, json.dumps(notification(LABELS)), token=token)
     assert (status, api.woken) == (401, [])
+    assert api.metrics.counted == {"webhook_refused": 1}
+
+
+async def test_bytes_that_are_no_text_are_a_wrong_token(token_file: Path) -> None:
+    api = FakeApi()
+    async with TestServer(application(api, token_file)) as server:
+        assert await raw_status(server.port, PATH, b"Bearer \xff") == 401
     assert api.metrics.counted == {"webhook_refused": 1}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +18,9 @@ from aiohttp import ClientSession, TCPConnector
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric import ec
 from golden import FakeView
+from raw_http import raw_status
 from runs import NAMESPACE, NOW, done, make_job, make_pod, make_report, make_run, running
+from yarl import URL
 
 from everloop import contract, errors
 from everloop.api.report import from_config_map
@@ -44,6 +47,7 @@ class FakeCluster:
 
     objects: dict[tuple[str, str], Dict] = field(default_factory=dict)
     failure: errors.ApiError | None = None
+    away: bool = False
     reads: list[str] = field(default_factory=list)
 
     def put(self, *items: Dict) -> None:
@@ -51,8 +55,11 @@ class FakeCluster:
             self.objects[item["kind"], item["metadata"]["name"]] = item
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Dict | None:
+        """What the path leads to, which a name with slashes in it may turn anywhere."""
         self.reads.append(kind)
-        return self.objects.get((kind, name))
+        _, found, kind, name = posixpath.normpath(f"/{namespace}/{kind}/{name}").split("/")
+        item = self.objects.get((kind, name))
+        return item if item and item["metadata"].get("namespace", found) == found else None
 
     async def create(self, manifest: Mapping[str, Any]) -> Dict:
         if self.failure is not None:
@@ -74,6 +81,8 @@ class FakeCluster:
 
     async def request(self, method: str, path: str, **_: Any) -> Dict:
         self.reads.append(path)
+        if self.away:
+            raise errors.Transient("no answer")
         if path == "/openid/v1/jwks":
             public = jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
             return {"keys": [{**public, "kid": "key-1", "use": "sig", "alg": "ES256"}]}
@@ -112,7 +121,9 @@ class Channel:
     engine: FakeEngine
     client: TestClient[Any, Any]
 
-    async def post(self, body: Any, token: str | None = None, path: str = PATH) -> tuple[int, Dict]:
+    async def post(
+        self, body: Any, token: str | None = None, path: str | URL = PATH
+    ) -> tuple[int, Dict]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {make_token() if token is None else token}"}
         async with self.client.post(path, data=data, headers=headers) as response:
@@ -257,6 +268,34 @@ async def test_a_pod_of_another_run_may_not_report(channel: Channel) -> None:
     assert (status, "not of a Job of TrainingRun flights-2" in answer["error"]) == (403, True)
 
 
+@pytest.mark.parametrize(
+    ("run", "status"),
+    [("flights-1", 403), (f"..%2F..%2F{NAMESPACE}%2FTrainingRun%2Fflights-1", 404)],
+    ids=["plain", "like a path, too"],
+)
+async def test_a_pod_whose_owner_is_named_like_a_path_speaks_for_nobody_elsewhere(
+    channel: Channel, run: str, status: int
+) -> None:
+    """The API server takes any text for an owner's name; the uids are there for all to read."""
+    owner = {**POD["metadata"]["ownerReferences"][0], "name": f"../../{NAMESPACE}/Job/flights-1-1"}
+    meta = {**POD["metadata"], "namespace": "elsewhere", "ownerReferences": [owner]}
+    channel.cluster.put({**POD, "metadata": meta})
+    bound = {"namespace": "elsewhere", "pod": {"name": meta["name"], "uid": meta["uid"]}}
+    path = URL(contract.REPORT_PATH.format(namespace="elsewhere", run=run), encoded=True)
+    token = make_token(**{"kubernetes.io": bound})
+    assert (await channel.post(make_report(RUN), token, path))[0] == status
+    assert channel.kept is None
+
+
+@pytest.mark.parametrize(
+    "run", ["..%2F..%2Fml%2Ftrainingruns%2Fflights-1", "x%0Aforged", "%2E%2E", "Flights", "x%3Fy"]
+)
+async def test_what_no_run_can_be_called_is_looked_for_nowhere(channel: Channel, run: str) -> None:
+    path = URL(contract.REPORT_PATH.format(namespace=NAMESPACE, run=run), encoded=True)
+    assert (await channel.post(make_report(RUN), path=path))[0] == 404
+    assert channel.cluster.reads == []
+
+
 async def test_a_predecessor_of_the_same_name_may_not_report(channel: Channel) -> None:
     channel.cluster.put({**RUN, "metadata": {**RUN["metadata"], "uid": "uid-new"}})
     assert (await channel.post(make_report(RUN)))[0] == 403
@@ -285,6 +324,8 @@ async def test_a_pod_that_is_over_may_not_report(channel: Channel, change: Dict)
     ("body", "status", "text"),
     [
         (b"\xff", 422, "not JSON"),
+        (json.dumps(make_report(RUN)).encode("utf-16"), 422, "not JSON"),
+        (b"[" * 100_000, 422, "not JSON"),
         (b"[]", 422, "cannot be read"),
         (make_report(RUN, schema=2), 422, "schema"),
         (make_report(RUN, artifact=None), 422, "artifact"),
@@ -297,6 +338,8 @@ async def test_a_pod_that_is_over_may_not_report(channel: Channel, change: Dict)
     ],
     ids=[
         "not text",
+        "not UTF-8",
+        "deep",
         "not an object",
         "other schema",
         "no artifact",
@@ -352,6 +395,17 @@ async def test_strangers_cannot_make_us_fetch_keys_all_the_time(channel: Channel
     for number in range(5):
         await channel.post(make_report(RUN), make_token(OTHER_KEY, f"key-{number + 2}"))
     assert channel.cluster.reads.count("/openid/v1/jwks") == 1
+
+
+async def test_while_the_keys_cannot_be_read_nobody_is_refused_for_good(channel: Channel) -> None:
+    channel.cluster.away = True
+    for _ in range(5):
+        assert (await channel.post(make_report(RUN)))[0] == 503
+    assert len(channel.cluster.reads) == 1, "asked once a second"
+
+
+async def test_bytes_that_are_no_text_are_no_token(channel: Channel) -> None:
+    assert await raw_status(channel.client.port, PATH, b"Bearer \xff") == 401
 
 
 # --- the CA -------------------------------------------------------------------------------------

@@ -92,12 +92,13 @@ class Report(Model):
 def parse(text: str | bytes) -> Report:
     """Read a report. Raises ValueError that says where it is wrong."""
     try:
-        report = Report.model_validate(json.loads(text))
+        plain = text.decode() if isinstance(text, bytes) else text  # json would guess at UTF-16
+        report = Report.model_validate(json.loads(plain))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where}: {first['msg']}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from error
     if report.succeeded and report.artifact is None:
         raise ValueError("artifact: a report of a succeeded run must name the artifact")

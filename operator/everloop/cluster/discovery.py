@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from everloop import errors
+from everloop.cluster import objects
 
 FORGET_SECONDS = 20.0  # how long "there is no such kind" is believed: CRDs may come later
 
@@ -28,8 +29,12 @@ class Discovery:
     ) -> tuple[str, str]:
         """The URL path of a collection (or of an object, with `name`), and the plural.
 
-        Raises errors.NotServed when the cluster has no such kind.
+        Raises errors.NotServed when the cluster has no such kind, errors.NotFound for what cannot
+        be a name: some come from strangers, and as part of a path could lead anywhere.
         """
+        for given in (namespace, name):
+            if given and not objects.is_name(given):
+                raise errors.NotFound(f"no object can be named {given!r}")
         plural = await self._plural(api_version, kind)
         path = f"{_root(api_version)}/namespaces/{namespace}" if namespace else _root(api_version)
         return f"{path}/{plural}" + (f"/{name}" if name else ""), plural

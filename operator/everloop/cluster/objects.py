@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from everloop import contract
 
 Object = Mapping[str, Any]
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def is_name(text: str) -> bool:
+    """Whether an object or a namespace can be called so (RFC 1123): no path, query or line."""
+    return _NAME.fullmatch(text) is not None
 
 
 def metadata(item: Object) -> Mapping[str, Any]:

@@ -72,7 +72,8 @@ def _authorized(request: web.Request, token: Path) -> bool:
     except OSError as error:
         log.warning("alerts: the webhook's token cannot be read, refusing all callers: %s", error)
         return False
-    same = hmac.compare_digest(given.strip().encode(), wanted.encode())
+    # A header's odd bytes come as surrogates, which plain UTF-8 refuses.
+    same = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), wanted.encode())
     return scheme.lower() == "bearer" and bool(wanted) and same
 
 

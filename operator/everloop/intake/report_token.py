@@ -14,10 +14,11 @@ from typing import Any
 
 import jwt
 
-from everloop import contract
+from everloop import contract, errors
 
 ALGORITHMS = ("RS256", "ES256", "ES384", "ES512", "RS384", "RS512")  # what Kubernetes signs with
 REFRESH_SECONDS = 10.0  # an unknown key is looked for at most this often
+RETRY_SECONDS = 1.0  # and so often while the API server does not answer
 LEEWAY_SECONDS = 10
 
 
@@ -42,11 +43,12 @@ class Verifier:
         self._get = get
         self._issuer = ""
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._asked = -REFRESH_SECONDS
+        self._next = float("-inf")  # when keys may be asked for again
+        self._answered = True
         self._lock = asyncio.Lock()
 
     async def verify(self, token: str) -> Caller:
-        """The pod behind a token. Raises UnauthorizedError."""
+        """The pod behind a token. Raises UnauthorizedError, errors.ApiError."""
         try:
             key = await self._key(str(jwt.get_unverified_header(token).get("kid") or ""))
             claims = jwt.decode(
@@ -58,7 +60,7 @@ class Verifier:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "aud", "iss"]},
             )
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, UnicodeError) as error:
             raise UnauthorizedError(f"the token is not valid: {error}") from error
         bound = claims.get("kubernetes.io") or {}
         pod = bound.get("pod") or {}
@@ -69,15 +71,18 @@ class Verifier:
     async def _key(self, kid: str) -> jwt.PyJWK:
         if kid not in self._keys:
             async with self._lock:
-                if kid not in self._keys and time.monotonic() - self._asked >= REFRESH_SECONDS:
+                if kid not in self._keys and time.monotonic() >= self._next:
                     await self._refresh()
+        if kid not in self._keys and not self._answered:
+            raise errors.Transient("the cluster's keys cannot be read now")
         if kid not in self._keys:
             raise UnauthorizedError("the token is not signed by this cluster")
         return self._keys[kid]
 
     async def _refresh(self) -> None:
+        self._next, self._answered = time.monotonic() + RETRY_SECONDS, False
         discovery = await self._get("/.well-known/openid-configuration")
         found = await self._get("/openid/v1/jwks")
         self._issuer = str(discovery["issuer"])
         self._keys = {key["kid"]: jwt.PyJWK.from_dict(key) for key in found["keys"]}
-        self._asked = time.monotonic()
+        self._next, self._answered = time.monotonic() + REFRESH_SECONDS, True

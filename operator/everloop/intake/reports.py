@@ -177,6 +177,8 @@ def application(api: EngineApi, client: Client) -> web.Application:
 
     async def post(request: web.Request) -> web.Response:
         namespace, run = request.match_info["namespace"], request.match_info["run"]
+        if not (objects.is_name(namespace) and objects.is_name(run)):
+            return _answer(api, 404, "?", "?", "no run has such a name")
         try:
             _leading(api)
             caller = await verifier.verify(_bearer(request))
@@ -251,7 +253,7 @@ def _bearer(request: web.Request) -> str:
 
 
 async def _sender(client: Client, view: View, caller: Caller, namespace: str, run: str) -> Sender:
-    """The chain pod → Job → run, every link by uid. Raises RefusedError.
+    """The chain pod → Job → run, every link by uid, and all of one namespace. Raises RefusedError.
 
     What is known of a pod is enough once it says which images all of its containers run; of the
     others only what never changes is read.
@@ -271,15 +273,20 @@ async def _sender(client: Client, view: View, caller: Caller, namespace: str, ru
     job = view.get("Job", namespace, name)
     if job is None or objects.uid(job) != owner.get("uid"):
         job = await client.get("batch/v1", "Job", namespace, name)
-    if job is None or objects.uid(job) != owner.get("uid"):
+    if job is None or objects.uid(job) != owner.get("uid") or not _named(job, namespace, name):
         raise RefusedError(403, f"pod {caller.pod} is not of a Job of TrainingRun {run}")
     wanted = (objects.controller(job) or {}).get("uid")
     parent = view.get("TrainingRun", namespace, run)
     if parent is None or objects.uid(parent) != wanted:
         parent = await client.get(contract.API_VERSION, "TrainingRun", namespace, run)
-    if parent is None or objects.uid(parent) != wanted:
+    if parent is None or objects.uid(parent) != wanted or not _named(parent, namespace, run):
         raise RefusedError(403, f"pod {caller.pod} is not of a Job of TrainingRun {run}")
     return Sender(parent, job, pod)
+
+
+def _named(item: Object, namespace: str, name: str) -> bool:
+    meta_ = objects.metadata(item)
+    return (meta_["namespace"], meta_["name"]) == (namespace, name)
 
 
 def _told(pod: Object) -> bool:
