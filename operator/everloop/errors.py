@@ -28,9 +28,11 @@ class ApiError(Exception):
     label: ClassVar[str] = "other"  # in metrics
     condition: ClassVar[str | None] = None  # reason on the parent when a child meets it
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, retry_after: float = 0.0) -> None:
+        """`retry_after` are the seconds that the API server wants to be left alone."""
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
 
 
 class Transient(ApiError):
@@ -90,8 +92,11 @@ class NotServed(ApiError):
     condition = "KindNotServed"
 
 
-def from_status(status: int, body: Mapping[str, Any]) -> ApiError:
-    """The error for an HTTP status and a metav1.Status (or what could be read of it)."""
+def from_status(status: int, body: Mapping[str, Any], retry_after: float = 0.0) -> ApiError:
+    """The error for an HTTP status and a metav1.Status (or what could be read of it).
+
+    `retry_after` is the answer's Retry-After, in seconds.
+    """
     reason = str(body.get("reason") or "")
     message = str(body.get("message") or f"the API server answered {status}")
     details = body.get("details")
@@ -115,4 +120,4 @@ def from_status(status: int, body: Mapping[str, Any]) -> ApiError:
             kind = Invalid
         case _:
             kind = Transient
-    return kind(message, status)
+    return kind(message, status, retry_after)

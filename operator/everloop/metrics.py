@@ -23,6 +23,11 @@ class Metrics:
         self.queue_depth = Gauge(
             "everloop_operator_queue_depth", "Keys that wait.", registry=self.registry
         )
+        self.backing_off = Gauge(
+            "everloop_operator_backing_off",
+            "Keys whose last pass failed, and which are tried again later.",
+            registry=self.registry,
+        )
         self.running = Gauge(
             "everloop_operator_reconciles_running", "Passes under way.", registry=self.registry
         )

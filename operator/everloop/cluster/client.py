@@ -57,6 +57,7 @@ class Client:
     async def __aenter__(self) -> Client:
         context = self._configuration.ssl_context()
         self._session = aiohttp.ClientSession(
+            trace_configs=[self._fence()],
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
             headers={"Accept": "application/json, */*;q=0.5", "User-Agent": self._agent},
@@ -81,8 +82,7 @@ class Client:
     ) -> Json:
         """One request. Raises errors.ApiError."""
         assert self._session is not None, "the client is used outside its context"
-        if method != "GET" and not self._may_write():
-            raise errors.Transient(f"{method} {path}: this process does not hold the Lease")
+        self._check(method)
         url = f"{self._configuration.server}{path}"
         if parameters:
             url = f"{url}?{urlencode(parameters)}"
@@ -94,10 +94,12 @@ class Client:
         if body is not None:
             data = json.dumps(body, separators=(",", ":")).encode()
             headers["Content-Type"] = content_type
-        status = 0
+        status, wait = 0, 0.0
         try:
-            async with self._session.request(method, url, data=data, headers=headers) as response:
-                status = response.status
+            async with self._session.request(
+                method, url, data=data, headers=headers, trace_request_ctx=method
+            ) as response:
+                status, wait = response.status, _seconds(response.headers.get("Retry-After"))
                 answer = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise errors.Transient(f"{method} {path}: {error or type(error).__name__}") from error
@@ -106,15 +108,32 @@ class Client:
         if status == 401:
             self._configuration.refused()
         if status >= 400:
-            raise errors.from_status(status, _status_object(answer))
+            raise errors.from_status(status, _status_object(answer), wait)
         found: Json = json.loads(answer) if answer else {}
         return found
+
+    def _fence(self) -> aiohttp.TraceConfig:
+        """Asks once more when there is a connection: until then time may have passed, and aiohttp
+        by itself sends some requests again.
+        """
+
+        async def connected(_session: Any, context: Any, _what: Any) -> None:
+            self._check(context.trace_request_ctx)
+
+        fence = aiohttp.TraceConfig()
+        fence.on_connection_reuseconn.append(connected)
+        fence.on_connection_create_end.append(connected)
+        return fence
+
+    def _check(self, method: str) -> None:
+        if method != "GET" and not self._may_write():
+            raise errors.Transient(f"{method}: this process does not hold the Lease")
 
     # --- reading ----------------------------------------------------------------------------------
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Json | None:
         """One object, or None."""
-        path, plural = await self.discovery.path(api_version, kind, namespace, name)
         try:
+            path, plural = await self.discovery.path(api_version, kind, namespace, name)
             return await self.request("GET", path, verb="get", plural=plural)
         except errors.NotFound:
             return None
@@ -204,16 +223,27 @@ class Client:
         """DELETE this very object; that it is gone, or replaced by another, is fine.
 
         The object as it is left, when something keeps it for a while, or None once it is gone.
+        Raises errors.Transient when it is there and its deletion was refused for a conflict.
         """
         path, plural = await self.discovery.path(api_version, kind, namespace, name)
         body = {"preconditions": {"uid": uid}, "propagationPolicy": propagation}
         try:
             left = await self.request("DELETE", path, body=body, verb="delete", plural=plural)
-        except (errors.NotFound, errors.Conflict):
+        except errors.NotFound:
+            return None
+        except errors.Conflict as error:  # by the uid, or by something else: only a look tells
+            live = await self.get(api_version, kind, namespace, name)
+            if live is not None and objects.uid(live) == uid:
+                raise errors.Transient(f"{kind} {namespace}/{name}: {error}") from error
             return None
         # some kinds answer with what they were, others with a Status
         leaving = (left.get("metadata") or {}).get("deletionTimestamp")
         return left if leaving else None
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Of a Retry-After; the API server never says it as a date."""
+    return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
 
 
 def _status_object(answer: bytes) -> Mapping[str, Any]:

@@ -44,11 +44,11 @@ class Lease:
 
     def held(self) -> bool:
         """Whether no other replica can hold it at this moment."""
-        return self._renewed is not None and time.monotonic() - self._renewed < self._give_up_after
+        return self._renewed is not None and _clock() - self._renewed < self._give_up_after
 
     async def take(self) -> str:
         """Try once to become the holder: "" if this process is it, else who is. Raises no error."""
-        started = time.monotonic()
+        started = _clock()
         try:
             holder = await self._try()
         except errors.ApiError as error:
@@ -73,7 +73,7 @@ class Lease:
         pause = self._renew_every
         while True:
             await asyncio.sleep(pause)
-            started = time.monotonic()
+            started = _clock()
             pause = self._renew_every
             try:
                 async with asyncio.timeout(self._patience(started)):
@@ -113,8 +113,8 @@ class Lease:
         holder = live["spec"].get("holderIdentity") or ""
         version = str(objects.version(live))
         if version != self._seen[0]:
-            self._seen = (version, time.monotonic())
-        expired = time.monotonic() - self._seen[1] > self._seconds
+            self._seen = (version, _clock())
+        expired = _clock() - self._seen[1] > self._seconds
         if holder and holder != self._identity and not expired:
             return str(holder)
         transitions = int(live["spec"].get("leaseTransitions") or 0)
@@ -162,6 +162,11 @@ class Lease:
             },
             "spec": self._record(),
         }
+
+
+def _clock() -> float:
+    """Seconds, of a clock that goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _now() -> str:

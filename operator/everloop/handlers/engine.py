@@ -109,6 +109,7 @@ class Engine:
             outside=outside(self),
         )
         metrics.queue_depth.set_function(lambda: len(self.queue))
+        metrics.backing_off.set_function(lambda: self.queue.backing_off)
         metrics.running.set_function(lambda: self.queue.running)
         metrics.watches_dead.set_function(lambda: len(self.watches.dead()))
         for name in self._kinds:

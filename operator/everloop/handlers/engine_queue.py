@@ -90,15 +90,20 @@ class Queue:
             else:
                 self.add(key)
 
-    def failed(self, key: Key) -> float:
+    @property
+    def backing_off(self) -> int:
+        """Keys whose last pass failed, and which are tried again later."""
+        return len(self._failures)
+
+    def failed(self, key: Key, at_least: float = 0.0) -> float:
         """Plan another pass: after 1 s, doubling to 60 s, each up to a fifth sooner.
 
-        Returns the seconds.
+        `at_least` are seconds that the API server asked for. Returns the seconds.
         """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         doubled = FIRST_BACKOFF_SECONDS * float(2 ** min(failures, 10))
-        seconds = min(doubled, LAST_BACKOFF_SECONDS) * random.uniform(0.8, 1.0)
+        seconds = max(at_least, min(doubled, LAST_BACKOFF_SECONDS) * random.uniform(0.8, 1.0))
         self.add_after(key, seconds)
         return seconds
 

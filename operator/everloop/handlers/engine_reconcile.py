@@ -68,7 +68,7 @@ class Reconciler:
                 self._queue.done(key, delay=min(0.1 * 2**restless, 10.0) if restless > 0 else 0.0)
 
     async def _once(self, key: Key) -> None:
-        started = time.monotonic()
+        started, at_least = time.monotonic(), 0.0
         try:
             retry = await self._pass(key)
         except errors.Terminating:
@@ -83,7 +83,7 @@ class Reconciler:
         except errors.ApiError as error:
             self._metrics.errors.labels(key.kind, error.label).inc()
             logger.warning("%s: %s", key, error)
-            retry = True
+            retry, at_least = True, error.retry_after
         except TimeoutError:
             self._metrics.errors.labels(key.kind, "timeout").inc()
             logger.warning("%s: observing took more than %s s", key, OBSERVE_SECONDS)
@@ -93,7 +93,7 @@ class Reconciler:
             logger.exception("%s: the pass failed", key)
             retry = True
         if retry:
-            self._queue.failed(key)
+            self._queue.failed(key, at_least)
         else:
             self._queue.succeeded(key)
         self._metrics.reconcile_seconds.labels(key.kind).observe(time.monotonic() - started)

@@ -209,7 +209,7 @@ class Watches:
             except errors.ApiError as error:
                 logger.warning("%s: cannot be listed: %s", item.qualified, error)
                 due.set()
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(max(1.0, error.retry_after))
             ended = time.monotonic()
             took = ended - started
 

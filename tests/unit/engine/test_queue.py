@@ -79,7 +79,10 @@ async def test_backoff_doubles_to_a_minute_and_begins_anew_after_success() -> No
     for delay, most in zip(delays, (1, 2, 4, 8, 16, 32, 60, 60, 60), strict=True):
         assert most * 0.8 <= delay <= most
     assert queue.failed(key("other")) <= 1
+    assert queue.failed(key("asked to wait"), at_least=7) == 7
+    assert queue.backing_off == 3
     queue.succeeded(key("x"))
+    assert queue.backing_off == 2
     assert queue.failed(key("x")) <= 1
 
 
