@@ -100,13 +100,26 @@ def test_nothing_is_removed_while_routers_do_not_answer() -> None:
     world = serving(v1=50, v2=50)
     world.edit(versions=listing(v1=100))
     world.run(1)
+    mute(world)
+    world.tick(seconds=60)
+    world.tick(seconds=60)
+    assert V2 in world.servers
+
+
+def test_a_lost_status_and_routers_that_do_not_answer_leave_the_champion() -> None:
+    """Else the Monitors of this Deployment would drop their rules, and every alert its time."""
+    world = serving(v1=10, v2=90)
+    world.lose_status()
+    mute(world)
+    world.tick()
+    assert world.status.champion == V2
+
+
+def mute(world: World) -> None:
     world.routers = {
         name: type(router)(name, router.uid, problem="no route to host")
         for name, router in world.routers.items()
     }
-    world.tick(seconds=60)
-    world.tick(seconds=60)
-    assert V2 in world.servers
 
 
 def test_a_version_that_loses_its_servers_gives_its_share_to_the_others_and_gets_it_back() -> None:

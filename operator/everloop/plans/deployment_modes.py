@@ -56,7 +56,7 @@ def _listed(
             return Decision(
                 live=tuple(observed.servers),
                 target=dict(observed.requested or {}),
-                champion=observed.deployment.status.champion,
+                champion=_before(observed),
                 invalid=f"{name} is a version of {version.spec.model_name}; "
                 f"list versions of {model} only",
             )
@@ -94,12 +94,18 @@ def _heaviest(observed: Observed, traffic: Traffic, target: dict[str, int]) -> s
     """The listed version with the highest weight, once it has traffic; until then who had it."""
     first = max(target, key=lambda name: target[name])  # of equals the first
     in_force = traffic.in_force or {}
-    before = observed.deployment.status.champion
+    before = _before(observed)
     if in_force.get(first) or (traffic.in_force is None and before == first):
         return first
     if before is not None and before in observed.servers:
         return before
     return max(in_force, key=lambda name: in_force[name], default=None)
+
+
+def _before(observed: Observed) -> str | None:
+    """The champion until now: of a status that was lost the last promotion tells."""
+    promoted = observed.history.champion
+    return observed.deployment.status.champion or (promoted.version if promoted else None)
 
 
 def _is_champion(observed: Observed, version: str) -> bool:
