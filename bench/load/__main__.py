@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from bench.load.runner import Runners  # noqa: E402
 from bench.load.stages import MIB, grow, settled, total  # noqa: E402
 
 REST_SECONDS = 60.0
+TIMES = 3  # what can be measured again is, and the median counts
 SYSTEM = "everloop-system"
 
 
@@ -76,37 +78,51 @@ async def bench(plane: ControlPlane, options: argparse.Namespace, work: Path) ->
                     print(f"  of each run: {requests / count:.2f} {what}")
             ratio = runs.per_second / jobs.per_second
             ratios = [stage.runs.per_second / stage.jobs.per_second for stage in stages]
-            print(f"  median of the stages: {statistics.median(ratios):.2f} times the rate of "
-                  f"bare Jobs ({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
-            claims.check(f"{ratio:.2f} times the rate of {jobs.per_second:.1f} bare Jobs/s, "
-                         "at least 0.5 wanted", ratio >= 0.5)  # fmt: skip
+            median = statistics.median(ratios)
+            claims.check(f"{ratio:.2f} times the rate of {jobs.per_second:.1f} bare Jobs/s, median "
+                         f"of the stages {median:.2f} ({min(ratios):.2f} to {max(ratios):.2f}): "
+                         "at least 0.5 wanted", min(ratio, median) >= 0.5)  # fmt: skip
             claims.check(f"{operator.restarts} restarts of the operator, none wanted",
                          operator.restarts == 0)  # fmt: skip
             if options.chart:
                 draw(stages, empty, options.chart)
             await rest(operator, empty, claims)
             restart(operator, claims)
-            alone, beside = await scenarios.fairness(
-                admin, *(await scenarios.namespaces(admin, "fair", 2)), options.flood
+            fair = await scenarios.namespaces(admin, "fair", 2)
+            alone, beside = await scenarios.first(
+                scenarios.fairness(admin, runners, *fair, options.flood), reporting
             )
-            claims.check(f"from a run to its Job at most {beside:.2f} s beside a flood of "
-                         f"{options.flood}, {alone:.2f} s alone: at most 2 s more wanted",
-                         beside - alone <= 2)  # fmt: skip
+            delays("from a run to its Job", alone.for_job, beside.for_job, claims)
+            delays("from its report to Complete", alone.for_end, beside.for_end, claims)
             reporting.cancel()
         finally:
             operator.stop()
     return claims.failed
 
 
+def delays(what: str, alone: Sequence[float], beside: Sequence[float], claims: Claims) -> None:
+    """What a flood adds to the longest wait beside it, over the usual one without it."""
+    usual = statistics.median(alone)
+    claims.check(f"{what} {usual:.2f} s alone (at most {max(alone):.2f} s), beside a flood "
+                 f"{statistics.median(beside):.2f} s, at most {max(beside):.2f} s: "
+                 "at most 2 s more wanted", max(beside) - usual <= 2)  # fmt: skip
+
+
 async def rest(operator: Operator, empty: int, claims: Claims) -> None:
-    """Memory, processor and writes with nothing to do."""
+    """Memory, processor and writes with nothing to do: medians of some minutes."""
     before = await settled(operator)
     writes = operator.writes()
-    await asyncio.sleep(REST_SECONDS)
-    after = operator.usage()
-    core = (after.processor_seconds - before.processor_seconds) / (after.at - before.at)
-    more = (after.resident_bytes - empty) / MIB
-    claims.check(f"at rest {after.resident_bytes / MIB:.0f} MiB, {more:.0f} MiB above an empty "
+    cores, sizes = [], []
+    for _ in range(TIMES):
+        await asyncio.sleep(REST_SECONDS)
+        after = operator.usage()
+        spent = after.processor_seconds - before.processor_seconds
+        cores.append(spent / (after.at - before.at))
+        sizes.append(after.resident_bytes)
+        before = after
+    core, size = statistics.median(cores), statistics.median(sizes)
+    more = (size - empty) / MIB
+    claims.check(f"at rest {size / MIB:.0f} MiB, {more:.0f} MiB above an empty "
                  f"kopf ({empty / MIB:.0f} MiB), at most 100 wanted", more <= 100)  # fmt: skip
     claims.check(f"at rest {100 * core:.2f} % of a core, less than 1 wanted", core < 0.01)
     claims.check(f"at rest {operator.writes() - writes:.0f} writes, none wanted",
@@ -114,20 +130,23 @@ async def rest(operator: Operator, empty: int, claims: Claims) -> None:
 
 
 def restart(operator: Operator, claims: Claims) -> None:
-    """A start with everything there."""
-    operator.stop()
-    operator.start()
-    started = time.monotonic()
-    while operator.get("/readyz")[0] != 200:
-        time.sleep(0.1)
-    ready = time.monotonic() - started
-    operator.wait_leading()
-    operator.wait_idle(300)
-    idle = time.monotonic() - started
-    claims.check(f"ready {ready:.1f} s after a start (nothing left to do after {idle:.1f} s), "
-                 f"at most 15 s wanted", ready <= 15)  # fmt: skip
-    claims.check(f"{operator.writes():.0f} writes after a start, none wanted",
-                 operator.writes() == 0)  # fmt: skip
+    """Starts with everything there: medians, and all writes."""
+    readies, idles, writes = [], [], 0.0
+    for _ in range(TIMES):
+        operator.stop()
+        operator.start()
+        started = time.monotonic()
+        while operator.get("/readyz")[0] != 200:
+            time.sleep(0.1)
+        readies.append(time.monotonic() - started)
+        operator.wait_idle(300)
+        idles.append(time.monotonic() - started)
+        writes += operator.writes()
+    ready = statistics.median(readies)
+    claims.check(f"ready {ready:.1f} s after a start ({min(readies):.1f} to {max(readies):.1f} s; "
+                 f"nothing left to do after {statistics.median(idles):.1f} s), "
+                 "at most 15 s wanted", ready <= 15)  # fmt: skip
+    claims.check(f"{writes:.0f} writes after {TIMES} starts, none wanted", writes == 0)
     print(f"  after a start: {operator.usage().resident_bytes / MIB:.0f} MiB")
 
 

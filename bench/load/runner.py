@@ -49,21 +49,22 @@ class Runners:
         self._tls: ssl.SSLContext | None = None
         self._slots = asyncio.Semaphore(PARALLEL)
         self._seen: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.answered: dict[tuple[str, str], float] = {}  # when, by the run's namespace and name
 
     async def watch(self) -> None:
-        """Report for every pod of a TrainingRun once it runs, for ever."""
+        """Report for every pod of a TrainingRun once it runs, for ever. Raises RuntimeError for an
+        answer that no other attempt would change.
+        """
         keys = await self._admin.call("GET", "/openid/v1/jwks")
         self._kid = keys["keys"][0]["kid"]
-        async for event in self._admin.watch(PODS):
-            pod = event["object"]
-            uid = pod["metadata"]["uid"]
-            running = (pod.get("status") or {}).get("phase") == "Running"
-            if event["type"] != "DELETED" and running and uid not in self._seen:
-                self._seen.add(uid)
-                task = asyncio.create_task(self._finish(pod))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        async with asyncio.TaskGroup() as reporting:
+            async for event in self._admin.watch(PODS):
+                pod = event["object"]
+                uid = pod["metadata"]["uid"]
+                running = (pod.get("status") or {}).get("phase") == "Running"
+                if event["type"] != "DELETED" and running and uid not in self._seen:
+                    self._seen.add(uid)
+                    reporting.create_task(self._finish(pod))
 
     # --- inside -----------------------------------------------------------------------------------
     async def _finish(self, pod: Json) -> None:
@@ -79,6 +80,7 @@ class Runners:
             path = contract.REPORT_PATH.format(namespace=namespace, run=name)
             while not await self._send(path, body, self._token(pod)):  # noqa: ASYNC110 (so does the real one)
                 await asyncio.sleep(RETRY_SECONDS)
+            self.answered[namespace, name] = time.monotonic()
             status = f"/api/v1/namespaces/{namespace}/pods/{meta['name']}/status"
             await self._admin.call("PATCH", status, _ended(pod), "merge-patch+json")
 
@@ -95,6 +97,8 @@ class Runners:
                     server_hostname=self._host,
                 ) as answer,
             ):
+                if 400 <= answer.status < 500:
+                    raise RuntimeError(f"{path}: {answer.status} {await answer.text()}")
                 return answer.status == 200
         except (aiohttp.ClientError, OSError):
             return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from copy import deepcopy
@@ -14,7 +13,9 @@ from faults.runner import ENDED
 from samples import make_training_run
 
 from bench.load.cluster import PARALLEL, Admin, Json, each
+from bench.load.runner import Runners
 from everloop import contract
+from everloop.api.conditions import is_true
 from everloop.manifests.trainingrun_job import job_name
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ MODELS = 5  # in one namespace
 FLOODERS = 4  # clients that make the flood; each waits for its answer
 WATCH_SECONDS = 5.0  # for a watch to tell of what there is, before what is measured begins
 FAIRNESS_PROBES = 20  # runs of the namespace that is not the flood's, before it
+LOOK_SECONDS = 0.02  # between two looks at a probe
 PROBE_SECONDS = 2.0  # between two of them beside it, until the last run of the flood is Complete
 
 
@@ -51,11 +53,11 @@ class Counter:
     async def watch(self) -> None:
         async for event in self._admin.watch(self._path):
             item = event["object"]
-            conditions = (item.get("status") or {}).get("conditions") or []
-            if any(
-                one["type"] == self._condition and one["status"] == "True" for one in conditions
-            ):
-                self._missing.discard(item["metadata"]["name"])
+            name = item["metadata"]["name"]
+            if is_true(item.get("status"), contract.FAILED):  # of Jobs, too
+                raise RuntimeError(f"{name} has failed: {item['status']}")
+            if is_true(item.get("status"), self._condition):
+                self._missing.discard(name)
                 if not self._missing:
                     self._all.set()
 
@@ -138,22 +140,33 @@ async def bare_template(admin: Admin, namespace: str) -> Json:
     return template
 
 
-async def fairness(admin: Admin, quiet: str, flood: str, runs: int) -> tuple[float, float]:
-    """Longest seconds from a run's creation to its Job in `quiet`: alone, and beside a flood.
+@dataclass(frozen=True)
+class Waited:
+    """Seconds that runs waited for the operator: from creation to the Job, and from the answer to
+    their report until they were Complete.
+    """
+
+    for_job: tuple[float, ...]
+    for_end: tuple[float, ...]
+
+
+async def fairness(
+    admin: Admin, runners: Runners, quiet: str, flood: str, runs: int
+) -> tuple[Waited, Waited]:
+    """How long runs of `quiet` wait: alone, and beside a flood.
 
     All runs of the flood are one model's. It is watched to its very end.
     """
-    alone = [await _until_job(admin, quiet, f"alone-{number}") for number in range(FAIRNESS_PROBES)]
+    alone = [await _probe(admin, runners, quiet, f"alone-{n}") for n in range(FAIRNESS_PROBES)]
     flooding = asyncio.create_task(_flood(admin, flood, runs))
-    beside: list[float] = []
+    beside: list[tuple[float, float]] = []
     while not flooding.done():
-        beside.append(await _until_job(admin, quiet, f"beside-{len(beside)}"))
+        beside.append(await _probe(admin, runners, quiet, f"beside-{len(beside)}"))
         await asyncio.wait([flooding], timeout=PROBE_SECONDS)
     rate = await flooding
-    medians = f"{statistics.median(alone):.2f} s alone, {statistics.median(beside):.2f} s beside"
-    print(f"  a flood of {runs} was Complete after {rate.seconds:.0f} s ({rate.per_second:.1f}/s); "
-          f"from a run to its Job: median {medians} ({len(beside)} runs)")  # fmt: skip
-    return max(alone), max(beside)
+    print(f"  a flood of {runs} was Complete after {rate.seconds:.0f} s ({rate.per_second:.1f}/s), "
+          f"beside {len(beside)} runs")  # fmt: skip
+    return Waited(*zip(*alone, strict=True)), Waited(*zip(*beside, strict=True))
 
 
 async def _flood(admin: Admin, namespace: str, runs: int) -> Rate:
@@ -170,16 +183,24 @@ async def _flood(admin: Admin, namespace: str, runs: int) -> Rate:
     return await _timed(counter, range(runs), make, FLOODERS)
 
 
-async def _until_job(admin: Admin, namespace: str, name: str) -> float:
-    """Read by name: lists and watches wait for the API server's cache, which under load is behind
+async def _probe(admin: Admin, runners: Runners, namespace: str, name: str) -> tuple[float, float]:
+    """One run's two waits, in seconds.
+
+    Read by name: lists and watches wait for the API server's cache, which under load is behind
     what is there by up to ten seconds.
     """
-    path = f"/apis/batch/v1/namespaces/{namespace}/jobs/{job_name(name, 1)}"
+    job = f"/apis/batch/v1/namespaces/{namespace}/jobs/{job_name(name, 1)}"
+    run = f"{RUNS}/namespaces/{namespace}/trainingruns/{name}"
     started = time.monotonic()
     await admin.make_run(namespace, make_training_run(name, namespace, modelName="quiet"))
-    while not await admin.exists(path):  # noqa: ASYNC110 (asks the API server)
-        await asyncio.sleep(0.02)
-    return time.monotonic() - started
+    while not await admin.exists(job):  # noqa: ASYNC110 (asks the API server)
+        await asyncio.sleep(LOOK_SECONDS)
+    made = time.monotonic()
+    while not is_true((await admin.call("GET", run)).get("status"), contract.COMPLETE):  # noqa: ASYNC110 (as above)
+        await asyncio.sleep(LOOK_SECONDS)
+    ended = time.monotonic()
+    answered = runners.answered.get((namespace, name), ended)  # the answer may be on its way still
+    return made - started, ended - answered
 
 
 async def first(wanted: Coroutine[Any, Any, T], *needed: asyncio.Task[Any]) -> T:

@@ -71,7 +71,8 @@ def soak(options: argparse.Namespace) -> str:
     world.begin(options.window)
     loop = Loop(world)
     print(f"begins with {loop.base}", flush=True)
-    end = time.monotonic() + 3600 * options.hours
+    began = time.monotonic()
+    end = began + 3600 * options.hours
     with Sampler(world, folder / report.SAMPLES):
         while time.monotonic() < end:
             try:
@@ -79,7 +80,7 @@ def soak(options: argparse.Namespace) -> str:
             except (AssertionError, LookupError, RuntimeError) as error:
                 traceback.print_exc()
                 return f"cycle {loop.needs}: {error}; {loop.wrong}"
-            keep(folder / report.CYCLES, done)
+            keep(folder / report.CYCLES, done | {"t": round(time.monotonic() - began, 1)})
             phases = ", ".join(f"{name} {at:.0f}" for name, at in done["seconds"].items())
             also = "; ".join(done["disturbed"])
             print(f"cycle {done['number']}: {done['run']} → {done['version']}; seconds: {phases}"

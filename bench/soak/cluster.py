@@ -33,7 +33,7 @@ KINDS = ",".join(
     )
 )
 SAMPLE = re.compile(r"^(\w+)(\{.*\})? (\S+)$")
-WRITES = ("create", "patch", "apply", "delete")
+WRITES = ("create", "patch", "apply", "update", "delete")
 
 
 class PatientKube(Kube):
@@ -113,6 +113,7 @@ def figures(text: str) -> dict[str, Any]:
             errors[labels] += value
             bugs += value * ('error="bug"' in labels)
     return {
+        "started": sums["process_start_time_seconds"],
         "resident": sums["process_resident_memory_bytes"],
         "fds": sums["process_open_fds"],
         "tasks": sums["everloop_operator_tasks"],

@@ -28,7 +28,8 @@ SERVER = "model-server"
 FDS, TASKS = 2.0, 2.0  # along the line; a watch that is opened anew may overlap the old one
 SAMPLES, CYCLES, END = "samples.jsonl", "cycles.jsonl", "end.json"
 MORE_WRITES = 1.1  # a need may cost at most this much more in the last third
-JUDGED = 20  # samples at least
+JUDGED = 20  # samples at least, and needs
+GAP_SECONDS = 300.0  # the longest that nothing is measured; a restart of the operator is shorter
 Kept = Sequence[Mapping[str, Any]]
 
 
@@ -49,6 +50,8 @@ def claims(samples: Kept, cycles: Kept, problem: str, since: float = 0) -> list[
     own = [sample for sample in last_process(samples) if sample["t"] >= since]
     if len(own) < JUDGED:
         return [*found, Claim(f"{len(own)} samples can be judged, {JUDGED} wanted", False)]
+    found.append(Claim(f"{needs} needs, at least {JUDGED} wanted", needs >= JUDGED))
+    found += [leaders(samples, cycles), sampled(samples, last["t"]), answered(last["answers"])]
     at = [float(sample["t"]) for sample in own]
 
     def series(name: str) -> list[tuple[float, float]]:
@@ -82,6 +85,39 @@ def claims(samples: Kept, cycles: Kept, problem: str, since: float = 0) -> list[
         most = max(end[name] for end in ends)
         found.append(Claim(f"{most:.0f} {text}", most == 0))
     return found
+
+
+def leaders(samples: Kept, cycles: Kept) -> Claim:
+    """Whether only those processes ended that were made to."""
+    seen = {
+        (sample["operator"]["pod"], sample["operator"]["started"])
+        for sample in samples
+        if sample.get("operator")
+    }
+    ended_by_us = sum(
+        text.startswith("operator deleted") for cycle in cycles for text in cycle["disturbed"]
+    )
+    return Claim(
+        f"{len(seen)} processes led, {ended_by_us} were ended by hand: at most one more wanted",
+        len(seen) <= ended_by_us + 1,
+    )
+
+
+def sampled(samples: Kept, end: float) -> Claim:
+    """Whether measuring went on until the end of the last cycle."""
+    times = [float(sample["t"]) for sample in samples if sample.get("operator")]
+    longest = max(after - before for before, after in pairwise([0.0, *times, end]))
+    return Claim(
+        f"{len(times)} samples, nothing measured for {longest:.0f} s at most; "
+        f"at most {GAP_SECONDS:.0f} s wanted",
+        longest <= GAP_SECONDS,
+    )
+
+
+def answered(answers: Mapping[str, int]) -> Claim:
+    """Whether every request that was sent was answered with 200."""
+    sent = {what: count for what, count in answers.items() if what != "not sent"}
+    return Claim(f"answers: {sent}, only 200 wanted", set(sent) == {"200"})
 
 
 def objects(cycles: Kept) -> Claim:
@@ -132,7 +168,7 @@ def figures(samples: Kept, cycles: Kept, since: float = 0) -> list[str]:
     lines = [
         f"{len(cycles)} cycles; from the shift to the run {statistics.median(alerts):.0f} s, to "
         f"rest {statistics.median(took):.0f} s (median)",
-        f"answers: {cycles[-1]['answers']}",
+        f"requests the client did not send: {cycles[-1]['answers'].get('not sent', 0)}",
     ]
     done = Counter(text for cycle in cycles for text in cycle["disturbed"])
     lines.append(f"disturbances: {dict(done)}")

@@ -187,7 +187,7 @@ class Writes:
 
     def __init__(self, audit_log: Path, agent: str = "everloop") -> None:
         self._file = audit_log
-        self._agent = agent
+        self._agents = (agent, f"{agent}-watch")  # our client's, and kopf's
         self._offset = audit_log.stat().st_size if audit_log.exists() else 0
 
     def seen(self) -> list[tuple[str, str, str]]:
@@ -202,7 +202,7 @@ class Writes:
                 about = entry.get("objectRef") or {}
                 reads = entry["verb"] in ("get", "list", "watch")
                 lease = about.get("resource") == "leases"
-                if reads or lease or entry.get("userAgent") != self._agent:
+                if reads or lease or entry.get("userAgent") not in self._agents:
                     continue
                 if entry["stage"] != "ResponseComplete":
                     continue

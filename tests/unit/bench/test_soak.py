@@ -102,6 +102,7 @@ def _cycle(number: int, **changes: Any) -> dict[str, Any]:
         "operator": figures,
         "seconds": {"run made": 30.0, "rest": 170.0},
         "answers": {"200": 3000 * number},
+        "t": 178.0 * number,
         "disturbed": [],
         **changes,
     }
@@ -111,7 +112,7 @@ def _sample(at: float, **figures: float) -> dict[str, Any]:
     own = {"resident": 120.0 * MIB, "fds": 20.0, "tasks": 60.0, "dropped": 0.0, "bugs": 0.0}
     return {
         "t": at,
-        "operator": {"pod": "b", "errors": {}} | own | figures,
+        "operator": {"pod": "b", "started": 1.0, "errors": {}} | own | figures,
         "objects": expected(BASE, int(at // 180), 0),
         "memory": {
             "soak-router-x/router": 40.0 * MIB,
@@ -132,6 +133,15 @@ def test_a_soak_in_which_nothing_grows_holds() -> None:
     ("cycle", "figures", "problem", "text"),
     [
         ({"runs": 31}, {}, "", "30 needs, 31 runs"),
+        (
+            {"needs": 5, "runs": 5, "objects": expected(BASE, 5, 0)},
+            {},
+            "",
+            "5 needs, at least 20 wanted",
+        ),
+        ({}, {"started": 9.0}, "", "processes led, 0 were ended by hand"),
+        ({"t": 6000.0}, {}, "", "nothing measured for 660 s"),
+        ({"answers": {"200": 9, "503": 1}}, {}, "", "only 200 wanted"),
         ({"objects": expected(BASE, 30, 0) | {"job": 1}}, {}, "", "cycle 30: job: 1, not 0"),
         ({}, {"tasks": 90.0}, "", "its tasks"),
         ({}, {"dropped": 1.0}, "", "1 Events dropped"),
