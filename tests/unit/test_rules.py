@@ -114,6 +114,42 @@ def test_servers_and_routers_are_scraped_at_their_own_path() -> None:
     assert (path["regex"], path["replacement"]) == ("router", "/stats/prometheus")
 
 
+def test_a_series_with_foreign_labels_cannot_win() -> None:
+    """Users' code exports what it likes; tests/rules/test_scraping.py shows it to Prometheus."""
+    (endpoint,) = build_pod_monitor("ml", "flights", Settings())["spec"]["podMetricsEndpoints"]
+    assert endpoint["honorLabels"] is False
+    targets = {item["targetLabel"] for item in endpoint["relabelings"]}
+    assert {"deployment", "model_version"} <= targets
+    keep, drop = endpoint["metricRelabelings"]
+    assert (keep["action"], keep["sourceLabels"]) == ("keep", ["model_version", "__name__"])
+    assert drop == {"action": "labeldrop", "regex": "exported_.+"}
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "kept"),
+    [
+        ("flights-v1", contract.METRIC_REQUESTS, True),
+        ("flights-v1", contract.METRIC_BINS, True),
+        ("flights-v1", f"{contract.METRIC_DURATION}_bucket", True),
+        ("flights-v1", "everloop_operator_leader", False),
+        ("flights-v1", "envoy_cluster_upstream_rq_xx", False),
+        ("flights-v1", "everloop:drift:over", False),
+        ("flights-v1", "ALERTS", False),
+        ("flights-v1", "up", False),
+        ("", "envoy_cluster_upstream_rq_xx", True),
+        ("", "envoy_cluster_upstream_rq", True),
+        ("", "envoy_cluster_upstream_cx_total", False),
+        ("", contract.METRIC_REQUESTS, False),
+    ],
+)
+def test_servers_and_routers_are_believed_in_their_own_matters(
+    version: str, name: str, kept: bool
+) -> None:
+    (endpoint,) = build_pod_monitor("ml", "flights", Settings())["spec"]["podMetricsEndpoints"]
+    pattern = endpoint["metricRelabelings"][0]["regex"]  # Prometheus matches the whole
+    assert (re.fullmatch(pattern, f"{version};{name}") is not None) == kept
+
+
 def _texts(value: Any) -> list[str]:
     """Every string in order, but digests and the note about the clock."""
     if isinstance(value, dict):

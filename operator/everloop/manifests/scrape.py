@@ -9,8 +9,23 @@ from everloop.api.durations import promql
 from everloop.manifests.meta import meta
 from everloop.settings import Settings
 
-# Series that are kept: ours, and the routers' counts of answers. Envoy has hundreds of others.
-KEPT = "everloop_.+|envoy_cluster_upstream_rq(_.+)?"
+# What model servers are believed: their own series, and none of the operator's or the routers'.
+OF_SERVERS = (
+    contract.METRIC_REQUESTS,
+    contract.METRIC_ERRORS,
+    contract.METRIC_INVALID,
+    f"{contract.METRIC_DURATION}_(bucket|sum|count)",
+    contract.METRIC_BINS,
+    contract.METRIC_REFERENCE,
+    contract.METRIC_REFERENCE_ROWS,
+    contract.METRIC_CALIBRATION,
+    contract.METRIC_MODEL_INFO,
+)
+OF_ROUTERS = "envoy_cluster_upstream_rq(_.+)?"  # counts of answers; Envoy has hundreds of others
+# Over `<model_version>;<name>`: the target of a server has a version, that of a router has none.
+KEPT = f";{OF_ROUTERS}|.+;({'|'.join(OF_SERVERS)})"
+# Where Prometheus puts a scraped label that the target has, too.
+CLAIMED = "exported_.+"
 
 
 def scrape_name(deployment: str) -> str:
@@ -19,10 +34,11 @@ def scrape_name(deployment: str) -> str:
 
 
 def build_pod_monitor(namespace: str, deployment: str, settings: Settings) -> dict[str, Any]:
-    """One endpoint for both kinds of pods; routers differ in the path only.
+    """One endpoint for both kinds of pods; routers differ in the path, and in what is kept.
 
-    Target labels `deployment` and `model_version` come from the pods' labels, so `up` has them,
-    too; where a series brings them itself, its own stay (honorLabels).
+    A server runs users' code, which may export anything. Who a series is about is what the target
+    says (namespace, pod, job, and by the pods' labels `deployment` and `model_version`), never what
+    the series says; and nobody but a router counts answers.
     """
     interval = settings.scrape_interval_seconds
     return {
@@ -47,7 +63,7 @@ def build_pod_monitor(namespace: str, deployment: str, settings: Settings) -> di
                     "path": "/metrics",
                     "interval": promql(interval),
                     "scrapeTimeout": promql(min(interval, 10.0)),
-                    "honorLabels": True,
+                    "honorLabels": False,
                     "relabelings": [
                         _relabel(contract.LABEL_DEPLOYMENT, "(.+)", "deployment", "$1"),
                         _relabel(contract.LABEL_MODEL_VERSION, "(.+)", "model_version", "$1"),
@@ -59,7 +75,12 @@ def build_pod_monitor(namespace: str, deployment: str, settings: Settings) -> di
                         ),
                     ],
                     "metricRelabelings": [
-                        {"action": "keep", "sourceLabels": ["__name__"], "regex": KEPT}
+                        {
+                            "action": "keep",
+                            "sourceLabels": ["model_version", "__name__"],
+                            "regex": KEPT,
+                        },
+                        {"action": "labeldrop", "regex": CLAIMED},
                     ],
                 }
             ],
