@@ -124,9 +124,29 @@ class OperatorProcess:
 
     def resident_bytes(self) -> int:
         """Memory of the process."""
+        return self._memory("VmRSS")
+
+    def peak_bytes(self) -> int:
+        """The most memory that the process had since its start, or since `forget_peak`."""
+        return self._memory("VmHWM")
+
+    def forget_peak(self) -> None:
+        """The peak is what the process has now."""
+        (self._proc / "clear_refs").write_text("5")
+
+    def processor_seconds(self) -> float:
+        """What the process computed so far, in all threads, user and system."""
+        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def _proc(self) -> Path:
         assert self._process is not None
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return Path(f"/proc/{self._process.pid}")
+
+    def _memory(self, name: str) -> int:
+        lines = (self._proc / "status").read_text().splitlines()
+        (line,) = (line for line in lines if line.startswith(f"{name}:"))
         return int(line.split()[1]) * 1024
 
     def exit_code(self) -> int | None:
