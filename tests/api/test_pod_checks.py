@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from built import CASES, case_name, manifests, pod_templates
+from built import CASES, case_name, manifests, pod_templates, pods
 from chart import MONITORING, MONITORING_RULES, find, of_kind, rendered
 from kube import Answered, Json, Kube, ref
+from network import STRANGER, may, policies, tcp
 from operator_process import eventually
 from pod_checks import TOKENLESS, findings
+
+from everloop import contract
+from everloop.settings import Settings
 
 RESTRICTED = {
     f"pod-security.kubernetes.io/{name}": "restricted" for name in ("enforce", "warn", "audit")
@@ -65,13 +69,68 @@ def test_the_charts_objects_fit_together(values: tuple[str, ...]) -> None:
     for service in of_kind(objects, "Service"):
         assert service["spec"]["selector"].items() <= labels
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
-    for item in of_kind(objects, "NetworkPolicy"):
-        assert item["spec"]["podSelector"]["matchLabels"].items() <= labels
+    (policy,) = of_kind(objects, "NetworkPolicy")
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels
+    assert policy["metadata"]["namespace"] == operator["metadata"]["namespace"]
     (budget,) = of_kind(objects, "PodDisruptionBudget")
     assert budget["spec"]["selector"]["matchLabels"].items() <= labels
     spec = operator["spec"]["template"]["spec"]
     account = find(objects, "ServiceAccount", spec["serviceAccountName"])
     assert account[TOKENLESS] is False
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES.keys())
+def test_who_may_call_the_operator(values: tuple[str, ...]) -> None:
+    """Runs report from any namespace; Prometheus, and with a Secret Alertmanager, is anybody."""
+    objects = rendered(*values)
+    specs, settings = policies(objects), Settings()
+    (operator,) = of_kind(objects, "Deployment")
+    labels = operator["spec"]["template"]["metadata"]["labels"]
+    reports, webhook = tcp(settings.report_port), tcp(settings.webhook_port)
+    hook = "webhook.existingSecret=hook" in values
+    for namespace in (None, "ml"):
+        for run in _pods_of(contract.COMPONENT_JOB):
+            assert may("Ingress", specs, labels, run, reports, namespace=namespace)
+        for other in (STRANGER, *_pods_of(contract.COMPONENT_SERVER)):
+            metrics = tcp(settings.metrics_port)
+            assert not may("Ingress", specs, labels, other, reports, namespace=namespace)
+            assert may("Ingress", specs, labels, other, webhook, namespace=namespace) is hook
+            assert may("Ingress", specs, labels, other, metrics, namespace=namespace)
+            assert not may("Ingress", specs, labels, other, tcp(22), namespace=namespace)
+    assert may("Egress", specs, labels, STRANGER, tcp(443)), "the API server is anywhere"
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES.keys())
+def test_the_chart_repeats_labels_and_ports_as_they_are(values: tuple[str, ...]) -> None:
+    """Of the contract and of the settings' defaults, which a chart cannot import."""
+    objects = rendered(*values)
+    settings = Settings()
+    (operator,) = of_kind(objects, "Deployment")
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
+        "reports": settings.report_port,
+        "webhook": settings.webhook_port,
+        "metrics": settings.metrics_port,
+    }
+    (policy,) = policies(objects)
+    (runs,) = (rule for rule in policy["ingress"] if "from" in rule)
+    selector = {
+        contract.MANAGED_BY: contract.MANAGED_BY_VALUE,
+        contract.LABEL_COMPONENT: contract.COMPONENT_JOB,
+    }
+    assert runs["from"] == [{"namespaceSelector": {}, "podSelector": {"matchLabels": selector}}]
+    assert runs["ports"] == [tcp(settings.report_port)]
+
+
+def _pods_of(component: str) -> list[Json]:
+    """Labels of a component's pods in all golden cases."""
+    found = [labels for file in CASES for labels in pods(manifests(file), component)]
+    assert found
+    return found
+
+
+def test_without_network_policies_the_operator_has_none() -> None:
+    assert of_kind(rendered("--set", "networkPolicies.enabled=false"), "NetworkPolicy") == []
 
 
 def test_one_replica_needs_no_budget_which_would_stop_every_drain() -> None:

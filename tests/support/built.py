@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 from golden import ROOT
 
+from everloop import contract
+
 Json = dict[str, Any]
 CASES = sorted(ROOT.glob("*/*/children.yaml"))
 
@@ -37,3 +39,9 @@ def pod_templates(objects: list[Json]) -> Iterator[tuple[str, Json]]:
             "spec", {}
         ):
             yield f"{item['kind']}/{item['metadata']['name']}", template
+
+
+def pods(objects: list[Json], component: str) -> list[Json]:
+    """Labels of the pods of a component."""
+    labels = [template["metadata"]["labels"] for _, template in pod_templates(objects)]
+    return [item for item in labels if item[contract.LABEL_COMPONENT] == component]

@@ -1,17 +1,19 @@
 """NetworkPolicies, as text: the dev cluster's network does not enforce them.
 
-A small reading of the NetworkPolicy API says who may call whom among the pods that builders make,
-as a network that enforces policies would have it.
+Who may call whom among the pods that builders make, in all golden cases; the operator's own policy,
+which is the chart's, is in tests/api/test_pod_checks.py.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from built import manifests, pod_templates
-from golden import ROOT, FakeOutside, FakeReader, tick
+from built import CASES, case_name, manifests, pod_templates, pods
+from golden import FakeOutside, FakeReader, tick
+from network import STRANGER, chosen, may, policies, tcp
 from runs import NOW, make_config, make_run
 
 from everloop import contract
@@ -21,63 +23,35 @@ from everloop.plans.plan import Plan
 from everloop.settings import Settings
 
 Dict = dict[str, Any]
-STRANGER = {"app": "somebody"}
-SERVING = manifests(ROOT / "deployment" / "two-versions-and-pod-settings" / "children.yaml")
-TRAINING = manifests(ROOT / "trainingrun" / "first-attempt-with-everything" / "children.yaml")
-ENDS = {"Ingress": "from", "Egress": "to"}
+MAKING_PODS = [file for file in CASES if list(pod_templates(manifests(file)))]
+SERVING = [file for file in CASES if pods(manifests(file), contract.COMPONENT_SERVER)]
+TRAINING = [file for file in CASES if pods(manifests(file), contract.COMPONENT_JOB)]
+serving = pytest.mark.parametrize("file", SERVING, ids=case_name)
 
 
-def policies(objects: list[Dict]) -> list[Dict]:
-    return [item["spec"] for item in objects if item["kind"] == "NetworkPolicy"]
+def test_there_are_cases_of_both() -> None:
+    assert len(SERVING) > 1
+    assert len(TRAINING) > 1
+    assert {*SERVING, *TRAINING} == {*MAKING_PODS}
 
 
-def pods(objects: list[Dict], component: str) -> list[Dict]:
-    """Labels of the pods of a component."""
-    labels = [template["metadata"]["labels"] for _, template in pod_templates(objects)]
-    found = [item for item in labels if item[contract.LABEL_COMPONENT] == component]
-    assert found
-    return found
+@pytest.mark.parametrize("file", MAKING_PODS, ids=case_name)
+def test_every_pod_that_we_make_has_a_policy(file: Path) -> None:
+    specs = policies(manifests(file))
+    for name, template in pod_templates(manifests(file)):
+        assert chosen(specs, template["metadata"]["labels"]), f"no NetworkPolicy for {name}"
 
 
-def may(way: str, specs: list[Dict], pod: Dict, peer: Dict, port: Dict) -> bool:
-    """Whether such a pod may be called by such a peer (Ingress), or call it (Egress)."""
-    ours = [
-        spec
-        for spec in specs
-        if way in spec["policyTypes"] and spec["podSelector"]["matchLabels"].items() <= pod.items()
-    ]
-    return not ours or any(
-        port in rule["ports"]
-        and (ENDS[way] not in rule or any(_matches(one, peer) for one in rule[ENDS[way]]))
-        for spec in ours
-        for rule in spec.get(way.lower(), [])
-    )
-
-
-def _matches(selector: Dict, labels: Dict) -> bool:
-    return bool(selector["podSelector"]["matchLabels"].items() <= labels.items())
-
-
-def tcp(port: int) -> Dict:
-    return {"protocol": "TCP", "port": port}
-
-
-def test_every_pod_that_we_make_has_a_policy() -> None:
-    for objects in (SERVING, TRAINING):
-        specs = policies(objects)
-        for name, template in pod_templates(objects):
-            labels = template["metadata"]["labels"]
-            chosen = [s for s in specs if s["podSelector"]["matchLabels"].items() <= labels.items()]
-            assert chosen, f"no NetworkPolicy for {name}"
-
-
-def test_servers_are_called_by_their_router_alone() -> None:
-    specs = policies(SERVING)
-    (router,) = pods(SERVING, contract.COMPONENT_ROUTER)
+@serving
+def test_servers_are_called_by_their_router_alone(file: Path) -> None:
+    objects = manifests(file)
+    specs = policies(objects)
+    (router,) = pods(objects, contract.COMPONENT_ROUTER)
     other = {**router, contract.LABEL_DEPLOYMENT: "another"}
-    for server in pods(SERVING, contract.COMPONENT_SERVER):
+    for server in pods(objects, contract.COMPONENT_SERVER):
         http = tcp(contract.SERVER_HTTP_PORT)
         assert may("Ingress", specs, server, router, http)
+        assert not may("Ingress", specs, server, router, http, namespace="elsewhere")
         assert not may("Ingress", specs, server, other, http)
         assert not may("Ingress", specs, server, STRANGER, http)
         assert may("Ingress", specs, server, STRANGER, tcp(contract.SERVER_METRICS_PORT))
@@ -85,29 +59,38 @@ def test_servers_are_called_by_their_router_alone() -> None:
         assert may("Egress", specs, server, STRANGER, tcp(443)), "a server fetches its model"
 
 
-def test_a_router_calls_its_servers_and_dns_alone() -> None:
-    specs = policies(SERVING)
-    (router,) = pods(SERVING, contract.COMPONENT_ROUTER)
-    server = pods(SERVING, contract.COMPONENT_SERVER)[0]
+@serving
+def test_a_router_calls_its_servers_and_dns_alone(file: Path) -> None:
+    objects = manifests(file)
+    specs = policies(objects)
+    (router,) = pods(objects, contract.COMPONENT_ROUTER)
+    server = pods(objects, contract.COMPONENT_SERVER)[0]
     other = {**server, contract.LABEL_DEPLOYMENT: "another"}
     assert not may("Egress", specs, router, other, tcp(contract.SERVER_HTTP_PORT))
     assert not may("Egress", specs, router, STRANGER, tcp(443))
     assert not may("Egress", specs, router, server, tcp(22))
     for protocol in ("UDP", "TCP"):
-        assert may("Egress", specs, router, STRANGER, {"protocol": protocol, "port": 53})
+        for namespace in (None, "kube-system"):
+            dns = {"protocol": protocol, "port": 53}
+            assert may("Egress", specs, router, STRANGER, dns, namespace=namespace)
 
 
-def test_clients_the_operator_and_prometheus_call_routers() -> None:
-    specs = policies(SERVING)
-    (router,) = pods(SERVING, contract.COMPONENT_ROUTER)
-    for port in (contract.ROUTER_HTTP_PORT, contract.ROUTER_STATUS_PORT):
-        assert may("Ingress", specs, router, STRANGER, tcp(port))
-    assert not may("Ingress", specs, router, STRANGER, tcp(9901))
+@serving
+def test_clients_the_operator_and_prometheus_call_routers(file: Path) -> None:
+    objects = manifests(file)
+    specs = policies(objects)
+    (router,) = pods(objects, contract.COMPONENT_ROUTER)
+    for namespace in (None, "elsewhere"):
+        for port in (contract.ROUTER_HTTP_PORT, contract.ROUTER_STATUS_PORT):
+            assert may("Ingress", specs, router, STRANGER, tcp(port), namespace=namespace)
+        assert not may("Ingress", specs, router, STRANGER, tcp(9901), namespace=namespace)
 
 
-def test_nobody_calls_a_run_and_a_run_calls_anybody() -> None:
-    specs = policies(TRAINING)
-    for run in pods(TRAINING, contract.COMPONENT_JOB):
+@pytest.mark.parametrize("file", TRAINING, ids=case_name)
+def test_nobody_calls_a_run_and_a_run_calls_anybody(file: Path) -> None:
+    objects = manifests(file)
+    specs = policies(objects)
+    for run in pods(objects, contract.COMPONENT_JOB):
         assert not may("Ingress", specs, run, STRANGER, tcp(8080))
         assert may("Egress", specs, run, STRANGER, tcp(443))
 
