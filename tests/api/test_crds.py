@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from kube import Answered, Kube
+from mounts import REFUSED_MOUNTS, TAKEN_MOUNTS, VOLUME
 
 from everloop import contract
 
@@ -173,6 +174,30 @@ def test_bad_input_is_refused_with_what_to_write(kube: Kube, namespace: str, cas
         kube.create(make(kind, namespace, **spec))
     assert refusal.value.status == 422
     assert words in str(refusal.value)
+
+
+def with_mounts(kind: str, namespace: str, *mounts: Json) -> Json:
+    """A valid object whose `pod:` block has these mounts."""
+    pod = {"volumes": [VOLUME], "volumeMounts": list(mounts)}
+    if kind == "Deployment":
+        return make(kind, namespace, runtime={"pod": pod})
+    return make(kind, namespace, pod=pod)
+
+
+@pytest.mark.parametrize("kind", ["TrainingRun", "Deployment"])
+@pytest.mark.parametrize("case", REFUSED_MOUNTS)
+def test_a_mount_of_ours_is_refused(kube: Kube, namespace: str, kind: str, case: str) -> None:
+    mount, words = REFUSED_MOUNTS[case]
+    with pytest.raises(Answered) as refusal:
+        kube.create(with_mounts(kind, namespace, mount))
+    assert refusal.value.status == 422
+    assert words in str(refusal.value)
+    assert "volumeMounts[0]" in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["TrainingRun", "Deployment"])
+def test_other_mounts_are_taken(kube: Kube, namespace: str, kind: str) -> None:
+    kube.create(with_mounts(kind, namespace, *TAKEN_MOUNTS))
 
 
 @pytest.mark.parametrize("kind", VALID)

@@ -16,6 +16,7 @@ IN_SEED = {
     ("Experiment", "template.steps[].role"): "small template",
     ("ModelVersion", "provenance.runSpec.steps[].role"): "small run",
 }
+MOUNT_PATH = "pod.volumeMounts[].mountPath"
 # Values in the middle that the schema alone does not tell.
 OTHERS: dict[tuple[str, str], list[Any]] = {
     ("Deployment", "versions"): [
@@ -29,6 +30,10 @@ OTHERS: dict[tuple[str, str], list[Any]] = {
     ("Monitor", "errors.rate"): ["0.07", "0", "1"],
     ("Deployment", "rollout.analysis.metrics[].max"): ["0.02", "0", "1"],
     ("Deployment", "rollout.analysis.metrics[].maxRegression"): ["0.2", "0", "1"],
+    ("TrainingRun", MOUNT_PATH): ["/scratch"],
+    ("Experiment", f"template.{MOUNT_PATH}"): ["/scratch"],
+    ("ModelVersion", f"provenance.runSpec.{MOUNT_PATH}"): ["/scratch"],
+    ("Deployment", f"runtime.{MOUNT_PATH}"): ["/scratch"],
 }
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from mounts import REFUSED_MOUNTS, TAKEN_MOUNTS, VOLUME
 
 from everloop.api.pod import Pod
+from everloop.errors import InvalidSpec
 from everloop.manifests.pod import merged_block, our_container, pod_spec, variable
 from everloop.settings import Settings
 
@@ -110,3 +112,23 @@ def test_ours_are_read_only_and_trust_the_charts_bundle() -> None:
     assert {"name": "ca-bundle", "configMap": {"name": "company"}} in spec["volumes"]
     names = {item["name"] for item in spec["containers"][0]["env"]}
     assert {"SSL_CERT_FILE", "AWS_CA_BUNDLE"} <= names
+
+
+@pytest.mark.parametrize("case", REFUSED_MOUNTS)
+def test_a_mount_that_the_crds_refuse_makes_no_pod(case: str) -> None:
+    """Objects may be older than a rule, and no rule reads the chart's podDefaults."""
+    mount, words = REFUSED_MOUNTS[case]
+    block = {"volumes": [VOLUME], "volumeMounts": [mount]}
+    for where, settings, pod in (
+        ("pod: ", Settings(), block),
+        ("podDefaults of the chart: ", Settings(pod_defaults=block), None),
+    ):
+        with pytest.raises(InvalidSpec, match=f"^{where}") as refusal:
+            spec_of(settings, pod)
+        assert words in str(refusal.value)
+
+
+def test_other_mounts_are_made() -> None:
+    mounts = list(TAKEN_MOUNTS)
+    spec = spec_of(Settings(), {"volumes": [VOLUME], "volumeMounts": mounts})
+    assert spec["containers"][0]["volumeMounts"] == mounts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -84,13 +85,16 @@ Opaque = Annotated[
 ]
 
 
-def keyed(key: str, description: str, *rules: Rule) -> dict[str, Any]:
-    """`json_schema_extra` of an Opaque that we merge by a key, and so must have it."""
-    name = {"type": "string", "minLength": 1, "maxLength": 253, "description": description}
+def keyed(described: Mapping[str, str], *rules: Rule) -> dict[str, Any]:
+    """`json_schema_extra` of an Opaque of which we read texts: they must be there, and are bounded.
+
+    `described` has a description for each of them, by name.
+    """
+    text = {"type": "string", "minLength": 1, "maxLength": 253}
     return {
         "x-kubernetes-preserve-unknown-fields": True,
-        "properties": {key: name},
-        "required": [key],
+        "properties": {name: {**text, "description": words} for name, words in described.items()},
+        "required": list(described),
         "x-kubernetes-validations": [rule._asdict() for rule in rules],
     }
 

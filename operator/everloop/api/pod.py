@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
@@ -17,10 +18,12 @@ from everloop.api.base import (
     list_map,
 )
 
-# What the pods have by themselves. A volume, mount, variable or label of the same name would lose
-# against it, so it is refused.
+# What the pods have by themselves. A volume, variable or label of the same name would lose against
+# it, so it is refused. A mount of one of these volumes would hand steps what is for our containers.
+# The boundary is between a run's author and the code of its steps: what the author writes holds for
+# our containers too (credentials must), what a step does at run time must not reach into them.
 OUR_VOLUMES: Final = (
-    "ca-bundle", "config", "model", "source", "tmp", "token", "tools", "workspace",
+    "ca-bundle", "config", "model", "runner-tmp", "source", "tmp", "token", "tools", "workspace",
 )  # fmt: skip
 OUR_MOUNTS: Final = (
     contract.WORKSPACE,
@@ -37,8 +40,7 @@ Variable = Annotated[
     dict[str, Any],
     Field(
         json_schema_extra=keyed(
-            "name",
-            "Name of the variable.",
+            {"name": "Name of the variable."},
             Rule(
                 f"!self.name.startsWith('{contract.ENV_PREFIX}')",
                 f"variables that begin with {contract.ENV_PREFIX} are set by Everloop: take another name",
@@ -50,8 +52,7 @@ Volume = Annotated[
     dict[str, Any],
     Field(
         json_schema_extra=keyed(
-            "name",
-            "Name of the volume.",
+            {"name": "Name of the volume."},
             Rule(
                 f"!(self.name in {list(OUR_VOLUMES)})",
                 f"the volumes {', '.join(OUR_VOLUMES)} are Everloop's: take another name",
@@ -59,19 +60,51 @@ Volume = Annotated[
         )
     ),
 ]
+# Each has its twin in `refused_mount`.
+OTHER_VOLUME: Final = Rule(
+    f"!(self.name in {list(OUR_VOLUMES)})",
+    f"the volumes {', '.join(OUR_VOLUMES)} are Everloop's: mount a volume of your own",
+)
+PLAIN_PATH: Final = Rule(
+    "self.mountPath.startsWith('/') && self.mountPath.substring(1).split('/')"
+    ".all(part, !(part in ['', '.', '..']))",
+    "mountPath begins with / and has no empty, . or .. part: write it plainly, without a slash at "
+    "the end, as /data/cache",
+)
+OTHER_PATH: Final = Rule(
+    f"!{list(OUR_MOUNTS)}.exists(ours, (self.mountPath + '/').startsWith(ours + '/'))",
+    f"what is at and below {', '.join(OUR_MOUNTS)} is Everloop's own: take another path",
+)
 Mount = Annotated[
     dict[str, Any],
     Field(
         json_schema_extra=keyed(
-            "mountPath",
-            "Path in the containers.",
-            Rule(
-                f"!(self.mountPath in {list(OUR_MOUNTS)})",
-                f"at {', '.join(OUR_MOUNTS)} are Everloop's own volumes: take another path",
-            ),
+            {"mountPath": "Path in the containers.", "name": "Name of the volume."},
+            OTHER_VOLUME,
+            PLAIN_PATH,
+            OTHER_PATH,
         )
     ),
 ]
+
+
+def refused_mount(mount: Mapping[str, Any]) -> str | None:
+    """Why a mount is refused, in the words of its rule; None if it may be.
+
+    For what no CRD has seen: the chart's podDefaults, and objects that are older than a rule.
+
+    >>> refused_mount({"name": "cache", "mountPath": "/cache"})
+    >>> refused_mount({"name": "cache", "mountPath": "/cache/"}) == PLAIN_PATH.message
+    True
+    """
+    name, path = str(mount.get("name")), str(mount.get("mountPath"))
+    if name in OUR_VOLUMES:
+        return OTHER_VOLUME.message
+    if not path.startswith("/") or any(part in ("", ".", "..") for part in path[1:].split("/")):
+        return PLAIN_PATH.message
+    if any(f"{path}/".startswith(f"{ours}/") for ours in OUR_MOUNTS):
+        return OTHER_PATH.message
+    return None
 
 
 class Resources(Model):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from everloop.api.pod import Pod
+from everloop.api.pod import Pod, refused_mount
+from everloop.errors import InvalidSpec
 from everloop.settings import Settings
 
 Dict = dict[str, Any]
@@ -18,6 +19,10 @@ Dict = dict[str, Any]
 USER_ID = 65532  # "nonroot" of distroless images: no file of an image belongs to it by accident
 TMP_VOLUME = "tmp"
 TMP_DIR = "/tmp"  # an emptyDir of the pod, not the node
+# How our containers run our code. -P: no module comes from the working directory, which is /tmp in
+# our images. PYTHONSAFEPATH in the image would say so for users' steps too, and their
+# `python train.py` needs its folder.
+PYTHON = ("python", "-P", "-m")
 CA_VOLUME = "ca-bundle"
 CA_DIR = "/etc/everloop-ca"
 CA_FILE = f"{CA_DIR}/ca.crt"
@@ -77,7 +82,8 @@ def pod_spec(
 ) -> tuple[dict[str, str], dict[str, str], Dict]:
     """Extra labels, extra annotations and spec of a pod.
 
-    What a container states itself wins over the `pod:` block, which wins over podDefaults.
+    What a container states itself wins over the `pod:` block, which wins over podDefaults. Raises
+    InvalidSpec as `merged_block` does.
     """
     block = merged_block(settings, pod)
     shared = [_complete(item, block, settings) for item in (*init_containers, *containers)]
@@ -113,10 +119,12 @@ def merged_block(settings: Settings, pod: Pod | None) -> Dict:
     """The `pod:` block with the chart's podDefaults under it, in the API's field names.
 
     Maps are merged by key, lists of named things by name; tolerations and envFrom add up; anything
-    else of the block replaces the default.
+    else of the block replaces the default. Raises InvalidSpec for a mount that the CRDs refuse.
     """
     below = Pod.model_validate(settings.pod_defaults).to_dict()
     above = pod.to_dict() if pod else {}
+    _check_mounts("pod", above)
+    _check_mounts("podDefaults of the chart", below)
     block = {**below, **above}
     for field in below.keys() & above.keys():
         low, high = below[field], above[field]
@@ -150,6 +158,13 @@ def variable(name: str, value: str) -> Dict:
     {'name': 'SIGNATURE', 'value': '$$(HOME)'}
     """
     return {"name": name, "value": value.replace("$", "$$")}
+
+
+def _check_mounts(where: str, block: Dict) -> None:
+    for mount in block.get("volumeMounts") or []:
+        refusal = refused_mount(mount)
+        if refusal:
+            raise InvalidSpec(f"{where}: volumeMounts of {mount.get('mountPath')}: {refusal}")
 
 
 def _complete(container: Dict, block: Dict, settings: Settings) -> Dict:
