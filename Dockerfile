@@ -41,7 +41,7 @@ COPY --from=operator-code /code /opt/everloop/venv/lib/python3.11/site-packages
 # larger than a page of small objects goes back to the system once it is free.
 ENV OPENBLAS_NUM_THREADS=1 MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072
 USER 65532:65532
-ENTRYPOINT ["python", "-m", "everloop"]
+ENTRYPOINT ["python", "-P", "-m", "everloop"]
 
 # --- runtime: training runner, model server, and an image for users' own Python steps ---------------
 FROM installer AS runtime-dependencies

@@ -72,7 +72,7 @@ CONFIG_DIR: Final = "/etc/everloop"  # the run's ConfigMap: RUN_CONFIG_NAME, CA_
 RUN_CONFIG_NAME: Final = "run.json"
 CA_NAME: Final = "ca.crt"
 SOURCE_CONFIG_DIR: Final = "/etc/everloop-source"  # spec.source.configMapRef, mounted for fetch
-TOKEN_DIR: Final = "/var/run/secrets/everloop"  # projected token, our containers only
+TOKEN_DIR: Final = "/var/run/secrets/everloop"  # projected token, CONTAINER_PACKAGE only
 TOKEN_NAME: Final = "token"
 TERMINATION_LOG: Final = "/dev/termination-log"
 

@@ -113,7 +113,7 @@ def score_reference(layout: Layout, model: Path, format_: str) -> Reference:
     path = layout.output / contract.REFERENCE_NAME
     with tempfile.TemporaryDirectory(prefix="score-") as temporary:
         scores, described = Path(temporary) / "scores.parquet", Path(temporary) / "signature.json"
-        command = [sys.executable, "-m", "everloop_server.score", "--model", str(model)]
+        command = [sys.executable, "-P", "-m", "everloop_server.score", "--model", str(model)]
         command += ["--format", format_]
         if path.is_file():
             command += ["--input", str(path), "--output", str(scores)]

@@ -13,7 +13,7 @@ from everloop import contract
 from everloop.api.deployment import Deployment
 from everloop.api.modelversion import Artifact, ModelVersion, Profile, Signature
 from everloop.manifests.meta import meta
-from everloop.manifests.pod import apart, our_container, pod_spec, variable
+from everloop.manifests.pod import PYTHON, apart, our_container, pod_spec, variable
 from everloop.settings import Settings
 
 Dict = dict[str, Any]
@@ -187,7 +187,7 @@ def _container(deployment: Deployment, served: Served, settings: Settings) -> Di
         settings,
         CONTAINER,
         runtime.image or settings.runtime_image,
-        ["python", "-m", "everloop_server"],
+        [*PYTHON, "everloop_server"],
         env=_environment(deployment, served),
         mounts=[{"name": "model", "mountPath": MODEL_DIR}],
         resources=own.to_dict() if own else DEFAULT_RESOURCES,

@@ -1,7 +1,8 @@
 """The Job of one attempt: fetch, then the user's steps in order, then package and report.
 
 All but the last are init containers, since those run one after another and a failing one ends the
-pod. Users' steps run under our shim; only the last container has the token for the report.
+pod. Users' steps run under our shim; only the last container has the token for the report, and
+ours share no /tmp with the steps: what these leave there would be read as HOME by ours.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from typing import Any
 from everloop import contract
 from everloop.api.trainingrun import Step, TrainingRun
 from everloop.manifests.meta import meta
-from everloop.manifests.pod import merged_block, our_container, pod_spec, variable
+from everloop.manifests.pod import (
+    PYTHON,
+    TMP_DIR,
+    merged_block,
+    our_container,
+    pod_spec,
+    variable,
+)
 from everloop.manifests.trainingrun import config_name, run_labels
 from everloop.settings import Settings
 
@@ -20,12 +28,13 @@ Dict = dict[str, Any]
 
 TOKEN_SECONDS = 3600  # the kubelet renews it, so it only has to outlive one report
 RUNNER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}}
-PYTHON = ("python", "-m", "everloop_training")
+RUNNER = (*PYTHON, "everloop_training")
 
 _WORKSPACE = {"name": "workspace", "mountPath": contract.WORKSPACE}
 _TOOLS = {"name": "tools", "mountPath": contract.TOOLS_DIR}
 _CONFIG = {"name": "config", "mountPath": contract.CONFIG_DIR, "readOnly": True}
 _TOKEN = {"name": "token", "mountPath": contract.TOKEN_DIR, "readOnly": True}
+_RUNNER_TMP = {"name": "runner-tmp", "mountPath": TMP_DIR}
 _SOURCE = {"name": "source", "mountPath": contract.SOURCE_CONFIG_DIR, "readOnly": True}
 
 
@@ -106,9 +115,9 @@ def _pod(
         settings,
         contract.CONTAINER_FETCH,
         settings.runtime_image,
-        [*PYTHON, "fetch"],
+        [*RUNNER, "fetch"],
         env=fetch_env,
-        mounts=[_WORKSPACE, _TOOLS, _CONFIG, *([_SOURCE] if source else [])],
+        mounts=[_WORKSPACE, _TOOLS, _CONFIG, _RUNNER_TMP, *([_SOURCE] if source else [])],
         resources=resources,
         terminationMessagePolicy="FallbackToLogsOnError",
     )
@@ -116,7 +125,7 @@ def _pod(
         settings,
         contract.CONTAINER_PACKAGE,
         settings.runtime_image,
-        [*PYTHON, "package"],
+        [*RUNNER, "package"],
         env=[
             *env,
             variable(contract.ENV_REPORT_URL, report_url(settings, run)),
@@ -125,7 +134,7 @@ def _pod(
                 "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}},
             },
         ],
-        mounts=[_WORKSPACE, _CONFIG, _TOKEN],
+        mounts=[_WORKSPACE, _CONFIG, _TOKEN, _RUNNER_TMP],
         resources=resources,
         terminationMessagePolicy="FallbackToLogsOnError",
     )
@@ -153,6 +162,7 @@ def _volumes(run: TrainingRun, source: str | None) -> list[Dict]:
     volumes: list[Dict] = [
         {"name": "workspace", "emptyDir": {}},
         {"name": "tools", "emptyDir": {}},
+        {"name": "runner-tmp", "emptyDir": {}},
         {"name": "config", "configMap": {"name": config_name(run.metadata.name)}},
         {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}},
     ]
