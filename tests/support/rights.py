@@ -70,24 +70,66 @@ RARE: dict[Right, str] = {
 }
 
 
-def granted(roles: Iterable[Json]) -> set[Right]:
-    """What the rules of these (Cluster)Roles allow."""
+EVERYWHERE = "*"
+
+
+@dataclass(frozen=True, order=True)
+class Grant:
+    """A right, where it holds, and for which objects by name (none: for all)."""
+
+    right: Right
+    namespace: str  # or EVERYWHERE
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.right} in {self.namespace} {' '.join(self.names)}".rstrip()
+
+
+# In the operator's own namespace and nowhere else; a creation has no name to be held against.
+OWN: dict[Right, tuple[str, ...]] = {
+    Right(group, resource, verb): names
+    for group, resource, name in (
+        ("coordination.k8s.io", "leases", f"{ACCOUNT}-operator"),
+        ("", "secrets", f"{ACCOUNT}-report-ca"),
+    )
+    for verb, names in (("create", ()), ("get", (name,)), ("patch", (name,)))
+}
+
+
+def granted(objects: list[Json]) -> set[Grant]:
+    """What the chart's bindings give, each to the operator's service account alone."""
+    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}
+    found = set()
+    for binding in of_kind(objects, "RoleBinding", "ClusterRoleBinding"):
+        assert binding["subjects"] == [subject], binding["metadata"]["name"]
+        namespace = binding["metadata"].get("namespace", EVERYWHERE)
+        assert (namespace == EVERYWHERE) == (binding["kind"] == "ClusterRoleBinding")
+        for rule in _role(objects, binding)["rules"]:
+            names = tuple(sorted(rule.get("resourceNames", ())))
+            found |= {Grant(right, namespace, names) for right in _allowed(rule)}
+    return found
+
+
+def _role(objects: list[Json], binding: Json) -> Json:
+    """The one that is bound: of this kind, and a Role of the binding's own namespace."""
+    wanted = binding["roleRef"]
+    here = binding["metadata"].get("namespace") if wanted["kind"] == "Role" else None
+    (role,) = (
+        item
+        for item in of_kind(objects, wanted["kind"])
+        if (item["metadata"]["name"], item["metadata"].get("namespace")) == (wanted["name"], here)
+    )
+    return role
+
+
+def _allowed(rule: Json) -> set[Right]:
+    assert set(rule) <= {"apiGroups", "resources", "verbs", "resourceNames"}, rule
     return {
         Right(group, resource, verb)
-        for role in roles
-        for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-
-
-def bound(objects: list[Json]) -> list[Json]:
-    """The roles that the chart binds to the operator's service account."""
-    names = {item["roleRef"]["name"] for item in of_kind(objects, "RoleBinding")} | {
-        item["roleRef"]["name"] for item in of_kind(objects, "ClusterRoleBinding")
-    }
-    return [o for o in of_kind(objects, "Role", "ClusterRole") if o["metadata"]["name"] in names]
 
 
 @dataclass(frozen=True)
@@ -176,7 +218,6 @@ def record(tier: str, used: Iterable[Right], *, complete: bool) -> None:
     }
     for right in used:
         found.setdefault(right, set()).add(tier)
-    found = {right: tiers for right, tiers in found.items() if right not in RARE}
     tree: dict[str, Any] = {}
     for right, tiers in sorted(found.items()):
         if tiers:
