@@ -7,6 +7,7 @@ import logging
 import pytest
 from faults.catalogue import SCENARIOS
 from faults.disturbances import WAYS, Failing
+from faults.rates import MOST_ALIKE, peak
 from faults.scenarios import PROMOTION, Scenario
 from faults.trial import Baseline, End, disturbed, many
 from faults.world import Ground, World
@@ -18,6 +19,7 @@ AWAY = ("500", "503", "429", "cut")  # at once: who waits for an answer sends no
 # Requests that an operator with one model sends when all of them fail: the watches' and the lists'
 # one a second each, a worker's one for each backoff, and what Prometheus and the routers wake.
 MOST_PER_SECOND = 30.0
+MOST_WRITES_PER_SECOND = 5.0
 
 
 async def failing(
@@ -33,10 +35,15 @@ async def failing(
         return made
 
     end = await disturbed(ground, scenario, name, wanted, disturb=disturb)
-    rate = made[0].met / SECONDS
-    log.info("%s: %.1f requests a second, failed %s", name, rate, dict(made[0].failed))
-    assert made[0].failed, f"{name}: nothing failed"
-    assert rate <= MOST_PER_SECOND, f"{name}: {rate:.0f} requests a second\n{end.log}"
+    met = made[0].met
+    rate = len(met) / SECONDS
+    writes = sum(call.number is not None for call in met) / SECONDS
+    alike = peak(met)
+    told = f"{name}: {rate:.1f} requests a second, {writes:.1f} writes, up to {alike} in one"
+    log.info("%s; failed %s", told, dict(made[0].failed))
+    assert rate <= MOST_PER_SECOND, f"{told}\n{end.log}"
+    assert writes <= MOST_WRITES_PER_SECOND, f"{told}\n{end.log}"
+    assert alike.count <= MOST_ALIKE, f"{told}\n{end.log}"
     return end
 
 
@@ -46,7 +53,7 @@ async def test_some_requests_fail(ground: Ground, baseline: Baseline) -> None:
 
     async def in_scenario(scenario: Scenario) -> None:
         wanted = await baseline(scenario)
-        numbers = (2, wanted.writes // 2)
+        numbers = (2, wanted.fewest // 2)
         await many(failing(ground, scenario, wanted, 0.25, number) for number in numbers)
 
     await many(in_scenario(scenario) for scenario in SCENARIOS)
@@ -56,5 +63,5 @@ async def test_some_requests_fail(ground: Ground, baseline: Baseline) -> None:
 async def test_all_requests_fail(ground: Ground, baseline: Baseline) -> None:
     """As when the API server is away, at several moments of the longest scenario."""
     wanted = await baseline(PROMOTION)
-    numbers = [wanted.writes * part // 5 for part in range(1, 5)]
+    numbers = [wanted.fewest * part // 5 for part in range(1, 5)]
     await many([failing(ground, PROMOTION, wanted, 1.0, number) for number in numbers])

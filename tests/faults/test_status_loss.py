@@ -9,7 +9,7 @@ from faults.admin import Json
 from faults.catalogue import SCENARIOS
 from faults.disturbances import EraseStatus, erase_status
 from faults.scenarios import MODEL, PROMOTION, ROLLOUT, Scenario
-from faults.trial import Baseline, End, disturbed, many
+from faults.trial import Baseline, End, check_rates, disturbed, many
 from faults.world import Ground, World, until
 from samples import make_deployment, make_model_version
 
@@ -23,17 +23,19 @@ async def erased(ground: Ground, scenario: Scenario, wanted: End, number: int) -
     def erase(world: World) -> list[EraseStatus]:
         return [EraseStatus(world.admin, world.namespace, number)]
 
-    async def erase_in_the_end(world: World) -> None:
-        await erase_status(world.admin, world.namespace)
-
-    return await disturbed(
-        ground,
-        scenario,
-        name,
-        wanted,
-        disturb=erase,
-        in_the_end=None if number else erase_in_the_end,
+    end = await (
+        disturbed(ground, scenario, name, wanted, disturb=erase)
+        if number
+        else disturbed(ground, scenario, name, wanted, in_the_end=erase_all)
     )
+    check_rates(name, wanted, end)
+    return end
+
+
+async def erase_all(world: World) -> None:
+    """Now."""
+    erased = await erase_status(world.admin, world.namespace)
+    assert erased, f"{world.namespace}: there was no status"
 
 
 @pytest.mark.timeout(1200)
@@ -42,7 +44,7 @@ async def test_same_end(ground: Ground, baseline: Baseline) -> None:
 
     async def in_scenario(scenario: Scenario) -> None:
         wanted = await baseline(scenario)
-        numbers = [0, *(wanted.writes * part // 5 for part in range(1, 5))]
+        numbers = [0, *(wanted.fewest * part // 5 for part in range(1, 5))]
         await many(erased(ground, scenario, wanted, number) for number in numbers)
 
     await many(in_scenario(scenario) for scenario in SCENARIOS)
@@ -71,8 +73,9 @@ async def test_a_rollout_in_flight_begins_at_its_first_step(
             return bool(status.get("step") == step)
 
         await until(lambda: at(2), 90, "no analysis")
-        await erase_status(world.admin, world.namespace)
+        await erase_all(world)
         await until(lambda: at(0), 30, "the rollout does not begin again")
 
     name = f"ns-{scenario.name}-erased"
-    await disturbed(ground, scenario, name, wanted, meanwhile=erase_in_the_analysis)
+    end = await disturbed(ground, scenario, name, wanted, meanwhile=erase_in_the_analysis)
+    check_rates(name, wanted, end)

@@ -59,7 +59,7 @@ async def test_same_end(ground: Ground, baseline: Baseline, previous: Zygote) ->
     async def in_scenario(scenario: Scenario) -> None:
         wanted = await baseline(scenario)
         moments = [
-            (max(wanted.writes * step // STEPS, 1), MOMENTS[step % len(MOMENTS)])
+            (max(wanted.fewest * step // STEPS, 1), MOMENTS[step % len(MOMENTS)])
             for step in range(STEPS)
         ]
         await many(upgraded(ground, scenario, wanted, previous, moment) for moment in moments)

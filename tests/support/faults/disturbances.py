@@ -14,10 +14,9 @@ from typing import Literal
 from everloop import contract
 from faults.admin import Admin, Answered
 from faults.operators import Operator, Zygote
-from faults.proxy import Answer, Call, Cut, Disturbance
+from faults.proxy import LEASES, Answer, Call, Cut, Disturbance
 
 Moment = Literal["before", "after", "lost"]
-LEASES = "leases.coordination.k8s.io"
 TIME_OUT_SECONDS = 16.0  # the operator gives up after 15
 WAYS = ("409", "429", "500", "503", "cut", "slow")
 MOMENTS: tuple[Moment, ...] = ("before", "after", "lost")
@@ -35,6 +34,10 @@ class Kill(Disturbance):
         self._number = number
         self._moment = moment
         self.done: Call | None = None
+        self.killed_at = math.inf
+
+    def happened(self) -> bool:
+        return self.done is not None
 
     async def arrived(self, call: Call) -> Answer | None:
         if self._at("before", call):
@@ -52,7 +55,9 @@ class Kill(Disturbance):
         if moment != self._moment or call.number != self._number or self.done is not None:
             return False
         self.done = call
+        self.restarts += 1
         self._operator.kill()
+        self.killed_at = time.monotonic()
         return True
 
 
@@ -73,9 +78,12 @@ class Upgrade(Kill):
 class Failing(Disturbance):
     """For some seconds, some of all requests but the Lease's go wrong, each time in another way.
 
+    Without its Lease an operator ends, and then nothing of how it goes on would be seen.
     It begins with the `number`-th write. Which requests is drawn from a seed. A request is refused
     before the API server has it, or its answer is lost after the API server has done it.
     """
+
+    foreseen = frozenset({"an intake failed; it begins again"})
 
     def __init__(
         self,
@@ -94,16 +102,20 @@ class Failing(Disturbance):
         self._number = number
         self.began = math.inf
         self.failed: Counter[str] = Counter()  # requests by the way they failed
-        self.met = 0  # requests meanwhile, failed or not
+        self.met: list[Call] = []  # requests meanwhile, failed or not
+
+    def happened(self) -> bool:
+        return bool(self.failed)
 
     async def arrived(self, call: Call) -> Answer | None:
         if self.began == math.inf and (call.number or 0) >= self._number:
             self.began = time.monotonic()
-        self.met += self._counts(call)
+        if self._counts(call):
+            self.met.append(call)
         if not self._hit(call):
             return None
         way = self._random.choice(self._ways)
-        if way == "409" and call.verb not in ("update", "patch"):
+        if way == "409" and call.verb not in ("update", "patch", "delete"):
             way = "500"  # a conflict is an answer to a write of what exists
         self.failed[way] += 1
         if way == "slow":
@@ -138,6 +150,9 @@ class Pause(Disturbance):
         self.paused = asyncio.Event()
         self.resumed_at = math.inf
 
+    def happened(self) -> bool:
+        return self.resumed_at < math.inf
+
     async def answered(self, call: Call) -> None:
         if self._chosen(call) and not self.paused.is_set():
             self._operator.pause()
@@ -145,36 +160,49 @@ class Pause(Disturbance):
             await self._resumed.wait()
 
     def resume(self) -> None:
-        """It goes on where it was."""
+        """It goes on where it was, and ends, since its Lease is somebody else's."""
+        self.restarts += 1
         self.resumed_at = time.monotonic()
         self._resumed.set()
         self._operator.resume()
 
 
 class EraseStatus(Disturbance):
-    """At the `number`-th write every status of ours is gone, whoever had written it."""
+    """At the `number`-th write, or the first after it that finds one, every status of ours is gone.
+
+    Whoever had written it.
+    """
 
     def __init__(self, admin: Admin, namespace: str, number: int) -> None:
         self._admin = admin
         self._namespace = namespace
         self._number = number
+        self._turn = asyncio.Lock()  # two writes may be answered at once
+        self.erased = 0
+
+    def happened(self) -> bool:
+        return self.erased > 0
 
     async def delivered(self, call: Call) -> None:
-        if call.number == self._number:
-            await erase_status(self._admin, self._namespace)
+        async with self._turn:
+            if not self.erased and (call.number or 0) >= self._number:
+                self.erased = await erase_status(self._admin, self._namespace)
 
 
-async def erase_status(admin: Admin, namespace: str) -> None:
-    """As a restored backup has it, which leaves out statuses."""
+async def erase_status(admin: Admin, namespace: str) -> int:
+    """As a restored backup has it, which leaves out statuses. How many there were."""
+    erased = 0
     for plural, kind in admin.kinds.items():
         if not plural.endswith(f".{contract.GROUP}") or "status" not in kind.subresources:
             continue
         for item in admin.list(plural, namespace):
             try:
                 await admin.merge(item, {"status": None}, "status")
+                erased += bool(item.get("status"))
             except Answered as answered:
                 if answered.status != 404:  # it was on its way out
                     raise
+    return erased
 
 
 def refusal(status: int) -> Answer:

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -21,6 +22,11 @@ ZYGOTE = Path(__file__).parent / "zygote.py"
 # Configuration of the machine that must not reach the operator: NumPy would start threads.
 QUIET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
 RESTART_SECONDS = 0.1
+ENTRY = re.compile(
+    r"^(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} )", re.M
+)  # where one of its log begins
+TROUBLE = re.compile("Traceback \\(most recent call last\\)|the pass failed")
+OF_REQUESTS = "everloop.errors."
 # Below those of outgoing connections; processes side by side begin at different ones.
 _PORTS = itertools.cycle(random.sample(range(20000, 32000), 12000))
 
@@ -123,23 +129,35 @@ class Operator:
         await self.proxy.stop()
 
     async def idle(self) -> bool:
-        """Whether it leads, nothing waits and nothing runs."""
+        """Whether it leads, nothing waits, nothing runs, and nothing has to be tried again."""
         values = await self._metrics()
         return (
             values.get("everloop_operator_leader") == 1
             and values.get("everloop_operator_queue_depth") == 0
             and values.get("everloop_operator_reconciles_running") == 0
+            and values.get("everloop_operator_backing_off", 0) == 0  # the release before has none
         )
 
     async def leads(self) -> bool:
         """Whether it acts."""
         return (await self._metrics()).get("everloop_operator_leader") == 1
 
+    def complaints(self, foreseen: frozenset[str]) -> list[str]:
+        """Bugs that its log tells of; not these entries where the error is a request's."""
+        found = []
+        for entry in filter(TROUBLE.search, ENTRY.split(self.said())):
+            first, *_, last = entry.splitlines()
+            excused = last.startswith(OF_REQUESTS) and any(text in first for text in foreseen)
+            found += [] if excused else [f"{first} … {last}"]
+        return found
+
     def tail(self, lines: int = 30) -> str:
         """The last lines of its log."""
-        if not self.log.exists():
-            return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.said().splitlines()[-lines:])
+
+    def said(self) -> str:
+        """Its log, of all its starts."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     # --- inside -----------------------------------------------------------------------------------
     async def _metrics(self) -> dict[str, float]:

@@ -20,6 +20,7 @@ from aiohttp import web
 from faults.admin import Admin
 
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+LEASES = "leases.coordination.k8s.io"
 DROPPED = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
 
 
@@ -58,6 +59,13 @@ class Call:
 class Disturbance:
     """What may go wrong; each method may raise Cut. Nothing does in this one."""
 
+    foreseen: frozenset[str] = frozenset()  # in the operator's log, where a request fails
+    restarts = 0  # how often the operator had to be started again because of it, so far
+
+    def happened(self) -> bool:
+        """Whether it did go wrong, which a trial is asked when it is over."""
+        raise NotImplementedError
+
     async def arrived(self, call: Call) -> Answer | None:
         """A request, before the API server sees it; an answer is sent in its place."""
         return None
@@ -83,6 +91,7 @@ class Proxy:
         self._url = ""
         self.disturbances: Sequence[Disturbance] = ()
         self.calls: list[Call] = []
+        self.deletions = 0  # that watches were told of
         self._numbered = 0
 
     @property
@@ -120,7 +129,7 @@ class Proxy:
     # --- inside -----------------------------------------------------------------------------------
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         call = classify(request.method, request.path, request.query_string, await request.read())
-        if call.verb in VERBS.values() and call.resource != "leases.coordination.k8s.io":
+        if call.verb in VERBS.values() and call.resource != LEASES:
             self._numbered += 1
             call.number = self._numbered
         self.calls.append(call)
@@ -172,9 +181,15 @@ class Proxy:
             for disturbance in self.disturbances:
                 lines = disturbance.watched(call, lines)
             async for line in lines:
+                self.deletions += tells_of_deletion(line)
                 await response.write(line)
             await response.write_eof()
             return response
+
+
+def tells_of_deletion(line: bytes) -> bool:
+    """Of a watch."""
+    return b'"type":"DELETED"' in line[:40]
 
 
 async def _send(request: web.Request, answer: Answer) -> web.Response:

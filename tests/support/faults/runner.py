@@ -20,7 +20,9 @@ from everloop.manifests.trainingrun import config_name
 from faults.admin import Admin, Answered, Json
 
 ENDED = "faults.test/ended"  # on a pod: see stages/pod-complete.yaml
+FAILED = "faults.test/failed"  # on a pod: see stages/pod-failed.yaml
 ACCOUNT = "serviceaccounts"
+TIMEOUT_SECONDS = 30.0  # an operator that was stopped meanwhile still has to answer
 
 
 class Runner:
@@ -38,6 +40,7 @@ class Runner:
         self._namespace = namespace
         self._port = port
         self._works = works
+        self.fails: Callable[[Json, int], bool] = lambda *_: False  # whether a run's attempt does
         self._reports: dict[str, bytes] = {}  # by uid of the pod: a repeat is the same report
         self.acknowledged: list[str] = []  # names of runs
         self.refused: list[str] = []
@@ -47,11 +50,16 @@ class Runner:
         for pod in pods:
             meta = pod["metadata"]
             name = (meta.get("labels") or {}).get(contract.LABEL_RUN)
-            ended = ENDED in (meta.get("annotations") or {}) or meta.get("deletionTimestamp")
+            marks = (meta.get("annotations") or {}).keys() & {ENDED, FAILED}
+            ended = bool(marks) or meta.get("deletionTimestamp")
             if name is None or ended or (pod.get("status") or {}).get("phase") != "Running":
                 continue
             run = self._admin.get(f"trainingruns.{contract.GROUP}", self._namespace, name)
-            if run is not None and self._works(run):
+            if run is None or not self._works(run):
+                continue
+            if self.fails(run, attempt_of(pod)):
+                await self._mark(pod, FAILED, "1")
+            else:
                 await self._report(run, pod)
 
     async def _report(self, run: Json, pod: Json) -> None:
@@ -64,8 +72,12 @@ class Runner:
         if status in (401, 408, 429) or status >= 500 or status == 0:
             return  # the next step tries again
         (self.acknowledged if status == 200 else self.refused).append(name)
+        await self._mark(pod, ENDED, str(status))
+
+    async def _mark(self, pod: Json, annotation: str, value: str) -> None:
+        """The pod ends by it."""
         try:
-            await self._admin.merge(pod, {"metadata": {"annotations": {ENDED: str(status)}}})
+            await self._admin.merge(pod, {"metadata": {"annotations": {annotation: value}}})
         except Answered as answered:
             if answered.status != 404:
                 raise
@@ -91,7 +103,7 @@ class Runner:
         path = contract.REPORT_PATH.format(namespace=self._namespace, run=run)
         context = ssl.create_default_context(cadata=config["data"][contract.CA_NAME])
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        timeout = aiohttp.ClientTimeout(total=5)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
@@ -107,6 +119,11 @@ class Runner:
                 return answer.status
         except (aiohttp.ClientError, OSError, TimeoutError):
             return 0
+
+
+def attempt_of(pod: Mapping[str, Any]) -> int:
+    """Which of its run's, from 1."""
+    return int(pod["metadata"]["labels"][contract.LABEL_ATTEMPT])
 
 
 def make_report(run: Mapping[str, Any], pod: Mapping[str, Any]) -> Json:
@@ -126,7 +143,7 @@ def make_report(run: Mapping[str, Any], pod: Mapping[str, Any]) -> Json:
         "namespace": meta["namespace"],
         "run": meta["name"],
         "uid": meta["uid"],
-        "attempt": int(pod["metadata"]["labels"][contract.LABEL_ATTEMPT]),
+        "attempt": attempt_of(pod),
         "outcome": "Succeeded",
         "startedAt": now,
         "finishedAt": now,

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from faults import normalise
 from faults.proxy import Call, Disturbance
+from faults.rates import MOST_ALIKE, Peak, peak
 from faults.scenarios import Scenario
 from faults.world import LOOK_SECONDS, Ground, World
 
+log = logging.getLogger("trials")
 T = TypeVar("T")
 DEADLINE_SECONDS = 150.0
 QUIET_SECONDS = 1.5  # at rest: nothing is written for so long
 PATIENCE_SECONDS = 30.0  # longer than anything that a plan waits for
 BASELINES = 6  # undisturbed runs of a scenario: how often they write differs with what coincides
+MOST_REQUESTS = 2.5  # times those of an undisturbed run, half of which are the start's
 ENOUGH = 5  # failures that are told in full
 
 Hook = Callable[[World], Coroutine[None, None, None]]
@@ -32,9 +36,14 @@ class End:
 
     state: normalise.State
     writes: int
+    fewest: int  # writes: of several runs the least that one needed, else the same
+    requests: int  # all but the Lease's; of several runs the most
+    peak: Peak  # of one thing
+    deletions: int  # that the operator was told of; of several runs the fewest
     created: Counter[tuple[str, str]] = field(default_factory=Counter)
     seconds: float = 0.0
     log: str = ""
+    happened: bool = True  # everything that should go wrong
 
 
 def nothing(world: World) -> Sequence[Disturbance]:
@@ -57,6 +66,8 @@ async def undisturbed(ground: Ground, scenario: Scenario, name: str) -> End:
                 f"{scenario.name} does not end.\n{normalise.difference({}, state)}\n"
                 f"{world.explain()}"
             ) from None
+        problems = "\n".join(_unsound(world))
+        assert not problems, f"{name}: {problems}\n{world.explain()}"
         return _end(world, state, started)
 
 
@@ -67,45 +78,99 @@ async def disturbed(
     wanted: End,
     *,
     disturb: Disturb = nothing,
+    sure: bool = True,
     meanwhile: Hook | None = None,
     in_the_end: Hook | None = None,
     **settings: Any,
 ) -> End:
     """How it ends with something going wrong. AssertionError unless it is the same end.
 
-    `meanwhile` runs beside it from its start, `in_the_end` when it is over for the first time;
-    `settings` are the operator's.
+    With `sure`, what goes wrong has to have gone wrong. `meanwhile` runs beside it from its start,
+    `in_the_end` when it is over for the first time; `settings` are the operator's.
     """
     async with World(ground, name, **settings) as world:
         started = time.monotonic()
-        world.operator.proxy.disturbances = disturb(world)
+        disturbances = world.operator.proxy.disturbances = disturb(world)
         await _begin(world, scenario)
-        beside: asyncio.Task[None] | None = (
-            asyncio.create_task(meanwhile(world)) if meanwhile else None
-        )
-        found: normalise.State = {}
+        beside = asyncio.create_task(meanwhile(world)) if meanwhile else None
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                await _drive(world, scenario)
-                if beside is not None:
-                    await beside
-                if in_the_end is not None:
-                    await _rest(world, wanted.state)
-                    await in_the_end(world)
-                found = await _rest(world, wanted.state)
+                found = await _course(world, scenario, wanted, beside, in_the_end)
         except TimeoutError:
-            seen, found = world.state(), await world.live_state()
-            behind = normalise.difference(found, seen)
-            assert not behind, f"{name}: the mirror shows otherwise:\n{behind}\n{world.explain()}"
+            late = await _late(world, wanted, beside)
+            raise AssertionError(f"{name}: {late}\n{world.explain()}") from None
         finally:
             if beside is not None:
                 beside.cancel()
-        difference = normalise.difference(wanted.state, found)
-        assert not difference, f"{name} ends differently:\n{difference}\n{world.explain()}"
         end = _end(world, found, started)
-        twice = {what: count for what, count in end.created.items() if count > wanted.created[what]}
-        assert not twice, f"{name}: created more often than undisturbed: {twice}\n{world.explain()}"
+        end.happened = all(disturbance.happened() for disturbance in disturbances)
+        problems = "\n".join(_problems(world, wanted, end, disturbances, sure=sure))
+        assert not problems, f"{name}: {problems}\n{world.explain()}"
         return end
+
+
+async def _course(
+    world: World,
+    scenario: Scenario,
+    wanted: End,
+    beside: asyncio.Task[None] | None,
+    in_the_end: Hook | None,
+) -> normalise.State:
+    """All of a trial, to its end."""
+    await _drive(world, scenario, beside)
+    if beside is not None:
+        await beside
+    if in_the_end is not None:
+        await _rest(world, wanted.state)
+        await in_the_end(world)
+    return await _rest(world, wanted.state)
+
+
+async def _late(world: World, wanted: End, beside: asyncio.Task[None] | None) -> str:
+    """Why a trial has not ended in time. That it looks as it should is no excuse."""
+    seen, found = world.state(), await world.live_state()
+    behind = normalise.difference(found, seen)
+    if behind:
+        return f"the mirror shows otherwise:\n{behind}"
+    difference = normalise.difference(wanted.state, found)
+    if difference:
+        return f"it does not end; so far it is different:\n{difference}"
+    rest = "the end is right, but it does not come to rest"
+    unfinished = beside is not None and (not beside.done() or beside.cancelled())
+    return f"{rest}: what happens beside it has no end" if unfinished else rest
+
+
+def _problems(
+    world: World,
+    wanted: End,
+    end: End,
+    disturbances: Sequence[Disturbance],
+    *,
+    sure: bool,
+) -> Iterator[str]:
+    """What is wrong with an end; after the first the others mean little."""
+    difference = normalise.difference(wanted.state, end.state)
+    if difference:
+        yield f"it ends differently:\n{difference}"
+    twice = {what: count for what, count in end.created.items() if count > wanted.created[what]}
+    if twice:
+        yield f"created more often than undisturbed: {twice}"
+    for disturbance in disturbances:
+        if sure and not disturbance.happened():
+            yield f"no {type(disturbance).__name__} happened"
+    yield from _unsound(world, disturbances)
+
+
+def _unsound(world: World, disturbances: Sequence[Disturbance] = ()) -> Iterator[str]:
+    """What an operator that comes to rest may hide: that it ended by itself, or met a bug."""
+    restarts = sum(item.restarts for item in disturbances)
+    foreseen = frozenset().union(*(item.foreseen for item in disturbances))
+    starts = {replica.identity: replica.starts for replica in world.replicas}
+    if sum(starts.values()) != len(starts) + restarts:
+        yield f"started {starts}, with {restarts} times that it had to be started again"
+    for replica in world.replicas:
+        for line in replica.complaints(foreseen):
+            yield f"{replica.identity} says: {line}"
 
 
 async def _begin(world: World, scenario: Scenario) -> None:
@@ -115,10 +180,14 @@ async def _begin(world: World, scenario: Scenario) -> None:
     await world.operator.start()
 
 
-async def _drive(world: World, scenario: Scenario) -> None:
-    """Until the scenario is over."""
+async def _drive(
+    world: World, scenario: Scenario, beside: asyncio.Task[None] | None = None
+) -> None:
+    """Until the scenario is over, or what happens beside it has failed."""
     while True:
         await scenario.drive(world)
+        if beside is not None and beside.done():
+            beside.result()
         if scenario.done(world):
             return
         await asyncio.sleep(LOOK_SECONDS)
@@ -153,7 +222,18 @@ async def _rest(world: World, wanted: normalise.State | None = None) -> normalis
 def _end(world: World, state: normalise.State, started: float) -> End:
     writes = world.writes
     seconds = time.monotonic() - started
-    return End(state, len(writes), creations(writes), seconds, world.explain())
+    count, calls = len(writes), world.calls
+    return End(
+        state,
+        count,
+        count,
+        len(calls),
+        peak(calls),
+        sum(replica.proxy.deletions for replica in world.replicas),
+        creations(writes),
+        seconds,
+        world.explain(),
+    )
 
 
 def creations(writes: Sequence[Call]) -> Counter[tuple[str, str]]:
@@ -163,6 +243,15 @@ def creations(writes: Sequence[Call]) -> Counter[tuple[str, str]]:
         for call in writes
         if call.verb == "create" and call.status == 201 and not call.resource.startswith("events")
     )
+
+
+def check_rates(name: str, wanted: End, end: End) -> None:
+    """AssertionError if requests were many: in all, or for one thing within a second."""
+    log.info("%s: %d requests, up to %s a second", name, end.requests, end.peak)
+    most = MOST_REQUESTS * wanted.requests
+    told = f"{name}: {end.requests} requests, {wanted.requests} undisturbed; {end.peak} a second"
+    assert end.requests <= most, f"{told}\n{end.log}"
+    assert end.peak.count <= MOST_ALIKE, f"{told}\n{end.log}"
 
 
 Baseline = Callable[[Scenario], Awaitable[End]]
@@ -178,7 +267,7 @@ class Baselines:
         self._found: dict[Scenario, asyncio.Task[End]] = {}
 
     async def get(self, scenario: Scenario) -> End:
-        """The end, with the most writes that a run needed; found out once."""
+        """The end, with the most and the fewest writes that a run needed; found out once."""
         for item in (scenario, self._after.get(scenario)):
             if item is not None and item not in self._found:
                 self._found[item] = asyncio.create_task(self._find(item))
@@ -194,6 +283,18 @@ class Baselines:
             logs = f"{first.log}\n{other.log}"
             assert not difference, f"{scenario.name} has no one end:\n{difference}\n{logs}"
             first.writes = max(first.writes, other.writes)
+            first.fewest = min(first.fewest, other.fewest)
+            first.requests = max(first.requests, other.requests)
+            first.deletions = min(first.deletions, other.deletions)
+            first.peak = max(first.peak, other.peak, key=lambda peak: peak.count)
+        log.info(
+            "%s by itself: %d to %d writes, up to %d requests, up to %s a second",
+            scenario.name,
+            first.fewest,
+            first.writes,
+            first.requests,
+            first.peak,
+        )
         return first
 
 

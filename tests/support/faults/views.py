@@ -6,12 +6,14 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from faults.admin import Admin
-from faults.proxy import Answer, Call, Cut, Disturbance
+from faults.disturbances import Kill
+from faults.proxy import Answer, Call, Cut, Disturbance, tells_of_deletion
 
 NOTE_SECONDS = 0.3  # how often the cluster's version is noted
+BEHIND_SECONDS = 8.0  # for which a watch of an operator that was started again tells things late
 
 
 class FrozenWatches(Disturbance):
@@ -24,6 +26,10 @@ class FrozenWatches(Disturbance):
         self._number = number
         self._seconds = seconds
         self._thaws = math.inf
+        self.held = 0  # lines that nobody was told while it lasted
+
+    def happened(self) -> bool:
+        return self.held > 0
 
     async def arrived(self, call: Call) -> Answer | None:
         if self._thaws == math.inf and (call.number or 0) >= self._number:
@@ -33,6 +39,7 @@ class FrozenWatches(Disturbance):
     async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for line in lines:
             if self._thaws < math.inf and call.time < self._thaws:
+                self.held += time.monotonic() < self._thaws
                 await asyncio.sleep(self._thaws - time.monotonic())
                 raise Cut
             yield line
@@ -43,25 +50,38 @@ class DelayedWatches(Disturbance):
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self.told = 0
+
+    def happened(self) -> bool:
+        return self.told > 0
 
     async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        async for line in late(lines, lambda: self._seconds):
+            self.told += 1
+            yield line
 
-        async def read() -> None:
+
+async def late(lines: AsyncIterator[bytes], seconds: Callable[[], float]) -> AsyncIterator[bytes]:
+    """Lines in their order, each told so many seconds after it came; asked when it comes."""
+    waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+    async def read() -> None:
+        try:
             async for line in lines:
-                waiting.put_nowait((time.monotonic() + self._seconds, line))
+                waiting.put_nowait((time.monotonic() + seconds(), line))
+        finally:  # else whoever waits would do so for ever
             waiting.put_nowait((0.0, b""))
 
-        reader = asyncio.create_task(read())
-        try:
-            while True:
-                due, line = await waiting.get()
-                if not line:
-                    return
-                await asyncio.sleep(max(due - time.monotonic(), 0))
-                yield line
-        finally:
-            reader.cancel()
+    reader = asyncio.create_task(read())
+    try:
+        while True:
+            due, line = await waiting.get()
+            if not line:
+                return
+            await asyncio.sleep(max(due - time.monotonic(), 0))
+            yield line
+    finally:
+        reader.cancel()
 
 
 class LostDeletions(Disturbance):
@@ -71,9 +91,12 @@ class LostDeletions(Disturbance):
         self._seconds = seconds
         self.lost = 0
 
+    def happened(self) -> bool:
+        return self.lost > 0
+
     async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for line in lines:
-            if b'"type":"DELETED"' not in line[:40]:
+            if not tells_of_deletion(line):
                 yield line
                 continue
             self.lost += 1
@@ -83,29 +106,58 @@ class LostDeletions(Disturbance):
             return
 
 
-class LaggingLists(Disturbance):
+class LaggingView(Disturbance):
     """Lists show the cluster as it was some seconds ago, and watches begin there.
 
-    This is what an API server shows whose cache is behind.
+    Those of an operator that was killed and started again also tell late, for a while, what has
+    happened since. This is what an API server shows whose cache is behind.
     """
 
-    def __init__(self, admin: Admin, seconds: float) -> None:
+    def __init__(self, admin: Admin, seconds: float, kill: Kill) -> None:
         self._admin = admin
         self._seconds = seconds
+        self._kill = kill
         self._versions: list[tuple[float, str]] = []  # when, and the cluster's version then
-        self.lagged = 0
+        self._again = math.inf  # when the operator that was killed first listed anything
+        self.lagged = 0  # lists since the operator was started again
+        self.held = 0  # lines of watches that it was told late
+
+    def happened(self) -> bool:
+        return self.lagged > 0 and self.held > 0
 
     async def arrived(self, call: Call) -> Answer | None:
         now = time.monotonic()
         if not self._versions or now - self._versions[-1][0] > NOTE_SECONDS:
             found = await self._admin.call("GET", "/api/v1/nodes?limit=1")
             self._versions.append((now, found["metadata"]["resourceVersion"]))
-        # The first is older than it should be, until it is old enough: no list shows less than one
-        # before it.
-        shown = [version for when, version in self._versions if when <= now - self._seconds]
         if call.verb == "list" and call.resource and "continue" not in call.parameters:
-            version = shown[-1] if shown else self._versions[0][1]
-            exact = {"resourceVersion": version, "resourceVersionMatch": "Exact"}
+            exact = {"resourceVersion": self._shown(now), "resourceVersionMatch": "Exact"}
             call.parameters |= exact
-            self.lagged += 1
+            self.lagged += self._kill.happened()
         return None
+
+    def _shown(self, now: float) -> str:
+        """The first version is older than it should be, until it is old enough: no list shows less
+        than one before it.
+        """
+        then = now - self._seconds - self._stood_still(now)
+        shown = [version for when, version in self._versions if when <= then]
+        return shown[-1] if shown else self._versions[0][1]
+
+    def _stood_still(self, now: float) -> float:
+        """Seconds by which it is further behind, since nothing happens while no operator runs."""
+        if not self._kill.happened():
+            return 0.0
+        self._again = min(self._again, now)
+        return self._again - self._kill.killed_at if now < self._again + BEHIND_SECONDS else 0.0
+
+    async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for line in late(lines, lambda: self._lag(call)):
+            yield line
+
+    def _lag(self, call: Call) -> float:
+        """Of a line that comes now to a watch of the operator that was started again."""
+        again = call.time >= self._kill.killed_at
+        behind = again and time.monotonic() < call.time + BEHIND_SECONDS
+        self.held += behind
+        return self._seconds if behind else 0.0

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from everloop import contract
+from everloop.api.conditions import is_true
 from faults import normalise
 from faults.admin import Admin, Answered, Json
 from faults.operators import Operator, Zygote
 from faults.prometheus import Facts, FakePrometheus
-from faults.proxy import Call, Proxy
+from faults.proxy import LEASES, Call, Proxy
 from faults.router import Routers
 from faults.runner import Runner
 
@@ -24,7 +25,9 @@ AT_ONCE = 28  # worlds, which mostly wait: for servers to drain, for analyses, f
 APART_SECONDS = 0.6  # between two beginnings, else all compute together and then all wait
 LOOK_SECONDS = 0.2  # how often stand-ins and scenarios look at the cluster
 SETTINGS: dict[str, Any] = {
-    "lease_seconds": 15,  # a restarted operator has the same identity, and goes on at once
+    # Long enough for a machine that is short of time. A restarted operator goes on at once: it has
+    # the same identity.
+    "lease_seconds": 60,
     "clock_speedup": 3600,
     "scrape_interval_seconds": 1,
     "poll_interval_seconds": 1,
@@ -116,6 +119,12 @@ class World:
         calls = [call for replica in self.replicas for call in replica.proxy.writes]
         return sorted(calls, key=lambda call: call.time)
 
+    @property
+    def calls(self) -> list[Call]:
+        """All that all replicas asked for, but for the Lease."""
+        calls = [call for replica in self.replicas for call in replica.proxy.calls]
+        return [call for call in calls if call.resource != LEASES]
+
     # --- what scenarios and trials ask and do -----------------------------------------------------
     def get(self, plural: str, name: str) -> Json | None:
         """One of ours, by plural."""
@@ -157,7 +166,7 @@ class World:
         jobs = self.admin.list("jobs.batch", self.namespace)
         servers = self.admin.list("deployments.apps", self.namespace)
         return (
-            all((job.get("status") or {}).get("completionTime") for job in jobs)
+            all(_ended(job) for job in jobs)
             and all(_complete(server) for server in servers)
             and await self.operator.idle()
         )
@@ -207,6 +216,12 @@ class World:
 def _clock() -> str:
     """As the operator's log has it."""
     return time.strftime("%H:%M:%S")
+
+
+def _ended(job: Json) -> bool:
+    """One that failed never has a completionTime."""
+    status = job.get("status") or {}
+    return bool(status.get("completionTime")) or is_true(status, "Failed")
 
 
 def _complete(server: Json) -> bool:
