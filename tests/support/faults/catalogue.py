@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from faults.deletions import DELETIONS
-from faults.scenarios import ALERT, EXPERIMENT, PROMOTION, REJECTION, RUN
+from faults.scenarios import (
+    ALERT,
+    ALERT_IN_VAIN,
+    EXPERIMENT,
+    PROMOTION,
+    REJECTION,
+    RETRY,
+    RUN,
+)
 
-SCENARIOS = (RUN, EXPERIMENT, PROMOTION, REJECTION, ALERT, *DELETIONS)
+SCENARIOS = (RUN, RETRY, EXPERIMENT, PROMOTION, REJECTION, ALERT, ALERT_IN_VAIN, *DELETIONS)

@@ -55,7 +55,17 @@ def _run_done(world: World) -> bool:
     return _complete(world, "trainingruns", f"{MODEL}-a") and _registered(world, 1)
 
 
+def _retried(world: World) -> bool:
+    run = world.get("trainingruns", f"{MODEL}-a") or {}
+    return _run_done(world) and (run.get("status") or {}).get("attempt") == 2
+
+
+def _first_attempt_fails(world: World) -> None:
+    world.runner.fails = lambda _, attempt: attempt == 1
+
+
 RUN = Scenario("run", a_run, _run_done)
+RETRY = Scenario("retry", a_run, _retried, prepare=_first_attempt_fails)
 
 
 def an_experiment(namespace: str) -> list[Json]:
@@ -131,7 +141,8 @@ def a_monitor(namespace: str) -> list[Json]:
     versions = [{"modelVersion": f"{MODEL}-v1", "weight": 100}]
     deployment = make_deployment(MODEL, namespace, modelName=MODEL, versions=versions)
     del deployment["spec"]["rollout"]
-    retrain = {"signals": ["ErrorsHigh"], "cooldown": "24h"}
+    # Longer than a trial: nothing trains again, however long the alert fires.
+    retrain = {"signals": ["ErrorsHigh"], "cooldown": "720h"}
     return [
         make_model_version(MODEL, 1, namespace, provenance=provenance),
         deployment,
@@ -140,13 +151,13 @@ def a_monitor(namespace: str) -> list[Json]:
 
 
 def errors_are_high(world: World) -> None:
-    """Until there is a run for it."""
+    """From the start to the end, whatever is trained meanwhile."""
+    world.facts.firing = lambda: frozenset({("ErrorsHigh", f"{MODEL}-v1")})
 
-    def firing() -> frozenset[tuple[str, str]]:
-        made = world.list("trainingruns")
-        return frozenset() if made else frozenset({("ErrorsHigh", f"{MODEL}-v1")})
 
-    world.facts.firing = firing
+def _in_vain(world: World) -> None:
+    errors_are_high(world)
+    world.runner.fails = lambda *_: True
 
 
 def retrained(world: World) -> bool:
@@ -156,7 +167,25 @@ def retrained(world: World) -> bool:
     )  # fmt: skip
 
 
-ALERT = Scenario("alert", a_monitor, retrained, prepare=errors_are_high)
+def _refused(world: World, reason: str) -> bool:
+    """Whether the Monitor was asked for another run, and said why not."""
+    monitor = world.get("monitors", "watch") or {}
+    refusals = (monitor.get("status") or {}).get("refusals") or ()
+    return reason in {item["reason"] for item in refusals}
+
+
+def _retrained_once(world: World) -> bool:
+    return retrained(world) and _refused(world, "NewerVersionWaiting")
+
+
+def _failed_once(world: World) -> bool:
+    runs = world.list("trainingruns")
+    failed = bool(runs) and all(_is(run, contract.FAILED) for run in runs)
+    return failed and _refused(world, "Cooldown")
+
+
+ALERT = Scenario("alert", a_monitor, _retrained_once, prepare=errors_are_high)
+ALERT_IN_VAIN = Scenario("alert-in-vain", a_monitor, _failed_once, prepare=_in_vain)
 
 
 # --- what is seen ---------------------------------------------------------------------------------
