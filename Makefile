@@ -65,12 +65,21 @@ test-skew: venv ## the API tier on the oldest Kubernetes that is supported (buil
 	@assets="$$(python3 -m devcluster assets kubernetes-1.34 | tail -1)"; \
 	  KUBEBUILDER_ASSETS="$$assets" EVERLOOP_TEST_KUBERNETES=v1.34 $(BIN)/pytest tests/api
 
-.PHONY: test-faults test-faults-sample
-test-faults: venv ## every write of every scenario killed, views and requests failing, statuses lost
-	@$(BIN)/pytest tests/faults -m "not sample" --log-cli-level=info
+.PHONY: test-faults test-faults-sample fault-programs
+test-faults: fault-programs ## every write of every scenario killed, views and requests failing, statuses lost
+	$(call faults,40m,not sample)
 
-test-faults-sample: venv ## a fixed sample of it, in minutes
-	@$(BIN)/pytest tests/faults -m sample --log-cli-level=info
+test-faults-sample: fault-programs ## a fixed sample of it, in minutes
+	$(call faults,5m,sample)
+
+fault-programs: venv # built before the trials' time begins
+	@python3 -m devcluster binary kube-apiserver kube-controller-manager kube-scheduler kubectl kwok >/dev/null
+	@python3 -m devcluster crds prometheus-operator >/dev/null
+
+define faults
+@timeout --foreground -s INT -k 2m $(1) $(BIN)/pytest tests/faults -m "$(2)" --log-cli-level=info || \
+  { code=$$?; test $$code != 124 || echo "The trials may take $(1), and took longer."; exit $$code; }
+endef
 
 test: lint test-unit test-rules test-api test-faults-sample test-e2e ## everything
 
