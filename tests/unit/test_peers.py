@@ -17,8 +17,10 @@ import monitors
 import pytest
 from deployment_world import ROLLOUT, World, rolling
 
+from everloop import contract
 from everloop.manifests.router_routes import PIN_HEADER
 from everloop.plans.deployment import plan
+from everloop_server.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 V1, V2, V3 = "flights-v1", "flights-v2", "flights-v3"
@@ -173,6 +175,14 @@ def test_the_model_server_has_an_event_loop_that_works() -> None:
     )
     assert len(found) == 1
     assert tuple(int(part) for part in found[0]) < (0, 22)
+
+
+def test_latency_is_counted_in_a_histogram() -> None:
+    """MLServer's model_infer_request_duration is a Summary, which has no p95."""
+    families = Metrics("flights", V1, "sha256:0", None).registry.collect()
+    (duration,) = (family for family in families if family.name == contract.METRIC_DURATION)
+    assert duration.type == "histogram"
+    assert len({sample.labels["le"] for sample in duration.samples if "le" in sample.labels}) > 5
 
 
 def test_the_list_in_the_docs_names_tests_that_exist() -> None:

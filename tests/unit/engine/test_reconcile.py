@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from samples import make_model_version
+from toy import TOY, make_toy
 
 from everloop import contract, errors
 from everloop.handlers.engine import Engine
@@ -77,6 +78,39 @@ async def test_a_parent_that_its_status_finds_gone_is_planned_for_no_more() -> N
     await engine._reconciler._once(Key("ModelVersion", "ml", "flights-v1"))
     assert engine.view.get("ModelVersion", "ml", "flights-v1") is None
     assert engine.view.put(make_version("1", {})) is None, "an old list does not bring it back"
+
+
+@dataclass
+class GoingNamespace(FakeClient):
+    """Nothing can be made any more."""
+
+    tried: list[str] = field(default_factory=list)
+
+    async def create(self, manifest: Json) -> Json:
+        self.tried.append(manifest["kind"])
+        raise errors.Terminating("namespace ml is being terminated", 403)
+
+
+def going_toy(uid: str, version: str) -> Json:
+    made = make_toy("a", "ml")
+    made["metadata"] |= {"uid": uid, "resourceVersion": version, "generation": 1}
+    return made
+
+
+async def test_in_a_namespace_that_is_going_one_creation_is_tried_and_none_is_planned() -> None:
+    """kuberay#3388: it could only be refused, for as long as somebody held the namespace."""
+    client = GoingNamespace(None)
+    engine = Engine([TOY], Settings(), client, Metrics(), lambda _: None)  # type: ignore[arg-type]
+    key = Key("Toy", "ml", "a")
+    engine.view.put(going_toy("first", "1"))
+    for _ in range(3):  # whatever else wakes it: its children go, one by one
+        await engine._reconciler._once(key)
+        assert client.tried == ["ConfigMap"]
+        assert (len(engine.queue), engine.queue.backing_off) == (0, 0)
+        assert not engine.queue._timers
+    engine.view.put(going_toy("second", "2"))  # the namespace went, and was made again
+    await engine._reconciler._once(key)
+    assert client.tried == ["ConfigMap", "ConfigMap"]
 
 
 async def test_a_standby_queues_nothing_and_begins_with_everything() -> None:
