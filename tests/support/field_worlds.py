@@ -87,7 +87,10 @@ def passed(kind: Kind[Any], parent: Json, objects: list[Json], now: datetime) ->
         return shown(invalid)
 
 
-def run_and_back(spec: Json, changed: Json) -> tuple[str, str, str]:
+Lives = tuple[Iterator[str], Iterator[str], Iterator[str]]
+
+
+def run_and_back(spec: Json, changed: Json) -> Lives:
     """Job and status of a run under way: before a change, after it, after it was taken back."""
     run = make_run()
     run["spec"] = spec
@@ -100,30 +103,45 @@ def run_and_back(spec: Json, changed: Json) -> tuple[str, str, str]:
             job["spec"] |= patch.manifest.get("spec", {})
         run["status"] = plan.status
         found.append(steady([job["spec"], plan.status]))
-    before, during, after = found
+    before, during, after = (iter([text]) for text in found)
     return before, during, after
 
 
-def experiment_and_back(spec: Json, changed: Json) -> tuple[str, str, str]:
-    """Conditions, and whether the first trials go on; trials that were made stay."""
-    world = experiment_world.World(**spec)
-    found = []
-    for wanted in (spec, changed, spec):
-        world.experiment["spec"] = wanted
-        for _ in range(3):
-            plan = world.tick()
-        assert plan.status is not None
-        first = world.get("TrainingRun", "search-0") if world.trials() else {"spec": {}}
-        parts = [first["spec"].get("suspend"), plan.status["conditions"], plan.status["phase"]]
-        found.append(steady([*parts, len(plan.children)]))
-    before, during, after = found
-    return before, during, after
+def experiment_and_back(spec: Json, changed: Json) -> Lives:
+    """How a search goes on unchanged and with a change that stays; and, with one that is taken
+    back, how it ends, since trials that were made meanwhile stay.
+    """
+    unchanged, back = list(_searched(spec, spec, spec)), list(_searched(spec, changed, spec))
+    same_end = unchanged[-1] == back[-1]
+    return (
+        iter(unchanged),
+        _searched(spec, changed, changed),
+        iter(unchanged if same_end else back),
+    )
 
 
-def version_and_back(spec: Json, changed: Json) -> tuple[str, str, str]:
-    """Status of a version."""
-    before, during, after = (next(iter(version_stages(wanted))) for wanted in (spec, changed, spec))
-    return before, during, after
+def _searched(*specs: Json) -> Iterator[str]:
+    """What is planned as trials end, after a pass with each of these specs; the ends come last."""
+    ends = []
+    for values in (VALUES, [None]):
+        world = experiment_world.World(**specs[0])
+        for spec in specs:
+            world.experiment["spec"] = spec
+            yield steady(json.loads(shown(world.tick())))
+        ended: set[str] = set()
+        while new := [name for name in world.trials() if name not in ended]:
+            for name in new:
+                ended.add(name)
+                number = int(name.rpartition("-")[2])
+                world.end(number, values[number % len(values)])
+            yield steady(json.loads(shown(world.tick())))
+        ends.append(world.experiment["status"])
+    yield steady(ends)
+
+
+def version_and_back(spec: Json, changed: Json) -> Lives:
+    """A version."""
+    return version_stages(spec), version_stages(changed), version_stages(spec)
 
 
 def run_stages(spec: Json) -> Iterator[str]:

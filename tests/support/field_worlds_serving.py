@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import monitors
 from deployment_world import World, make_deployment
 from field_schema import Json
-from field_worlds import shown, steady
+from field_worlds import Lives, shown, steady
 
 from everloop import contract
 from everloop.api.modelversion import ModelVersion
@@ -16,7 +18,7 @@ from everloop.api.modelversion import ModelVersion
 
 def deployment_stages(spec: Json) -> Iterator[str]:
     """Versions come up; a challenger does well, badly, a little worse, nothing, or not start."""
-    for story in (_serves, _good, _bad, _worse, _unanswered, _never_ready):
+    for story in STORIES:
         yield from story(_serving(spec))
 
 
@@ -79,39 +81,54 @@ def _never_ready(world: World) -> Iterator[str]:
         yield shown(world.tick(minutes=minutes))
 
 
-def deployment_at_rest(world: World) -> str:
-    """Servers, routers and status once nothing moves any more; what is only about time left out."""
+STORIES = (_serves, _good, _bad, _worse, _unanswered, _never_ready)
+
+
+def deployment_and_back(spec: Json, changed: Json) -> Lives:
+    """What it lives through unchanged, with a change that stays, and with one taken back."""
+    lives = ((spec, spec, spec), (spec, changed, changed), (spec, changed, spec))
+    before, during, after = (_lives(*specs) for specs in lives)
+    return before, during, after
+
+
+def _lives(*specs: Json) -> Iterator[str]:
+    """Every story, of a Deployment that was at rest with each of these specs in turn.
+
+    That it ever had another champion is history, and stays.
+    """
+    began = _serving(specs[0])
+    _rest(began)
+    for spec in specs[1:]:
+        began.edit(**copy.deepcopy(spec))
+        _rest(began)
+    for story in STORIES:
+        for text in story(copy.deepcopy(began)):
+            children, *others = json.loads(text)
+            lasting = [item for item in children if item["kind"] != "ControllerRevision"]
+            yield steady([lasting, *others])
+
+
+def _rest(world: World) -> None:
     world.tick()
     world.start_routers()
-    plan = world.tick()
-    for _ in range(12):
+    for _ in range(5):
         world.ready(*world.servers)
         world.sync()
-        plan = world.tick(minutes=1)
-    children = [child.manifest for child in plan.children]
-    kept = [item for item in children if item["kind"] != "ControllerRevision"]
-    return steady([kept, plan.status])
-
-
-def deployment_and_back(spec: Json, changed: Json) -> tuple[str, str, str]:
-    """At rest before a change, after it, and after it was taken back."""
-    world = World(make_deployment(**spec))
-    world.register(1, 2, 3)
-    before = deployment_at_rest(world)
-    world.edit(**changed)
-    during = deployment_at_rest(world)
-    world.edit(**spec)
-    return before, during, deployment_at_rest(world)
+        world.tick(minutes=3)
 
 
 def monitor_stages(spec: Json) -> Iterator[str]:
     """Rules; then each signal fires in turn, and one fires again and again."""
+    return _watched(partial(_watching, spec))
+
+
+def _watched(begin: Callable[[], monitors.World]) -> Iterator[str]:
     for signal in ("InputDrift", "OutputDrift", "ErrorsHigh", "Absent"):
-        world = _watching(spec)
+        world = begin()
         yield shown(world.step())
         _fire(world, signal)
         yield shown(world.step(monitors.after(minutes=10)))
-    world = _watching(spec)
+    world = begin()
     world.step()
     for number, hour in enumerate((1, 2, 5, 40, 400, 10**5), start=1):
         _fire(world, "InputDrift", hour)
@@ -121,22 +138,29 @@ def monitor_stages(spec: Json) -> Iterator[str]:
         yield shown(world.step(monitors.after(hours=hour, minutes=40)))
 
 
-def monitor_and_back(spec: Json, changed: Json) -> tuple[str, str, str]:
-    """Rules and status before a change, after it, and after it was taken back."""
-    world = _watching(spec)
-    found = []
-    for number, wanted in enumerate((spec, changed, spec)):
+def monitor_and_back(spec: Json, changed: Json) -> Lives:
+    """What it sees unchanged, with a change that stays, and with one that is taken back."""
+    lives = ((spec, spec, spec), (spec, changed, changed), (spec, changed, spec))
+    before, during, after = (_steadily(_watched(partial(_edited, *specs))) for specs in lives)
+    return before, during, after
+
+
+def _steadily(stages: Iterator[str]) -> Iterator[str]:
+    return (steady(json.loads(text)) for text in stages)
+
+
+def _edited(*specs: Json) -> monitors.World:
+    """A Monitor that was at rest with each of these specs in turn."""
+    world = _watching(specs[0])
+    for number, spec in enumerate(specs):
         world.monitor = {
             **world.monitor,
             "metadata": {**world.monitor["metadata"], "generation": number + 1},
-            "spec": wanted,
+            "spec": copy.deepcopy(spec),
         }
         world.load_rules()
-        world.step(monitors.after(minutes=number))
-        plan = world.step(monitors.after(minutes=number, seconds=30))
-        found.append(steady([[child.manifest for child in plan.children], plan.status]))
-    before, during, after = found
-    return before, during, after
+        world.step()
+    return world
 
 
 def _watching(spec: Json) -> monitors.World:
