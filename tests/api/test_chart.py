@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chart import CHART, find, helm, rendered
+import yaml
+from chart import CHART, MONITORING, MONITORING_RULES, find, helm, rendered
 from kube import Answered, Kube, ref
 
 from everloop import contract
 
 ROOT = Path(__file__).parents[2]
+NAMES = ("name", "namespace", "secretName", "priorityClassName", "serviceAccountName", "value")
 
 
 def test_lint() -> None:
@@ -36,6 +39,37 @@ def test_settings_reach_the_operator() -> None:
     assert env["EVERLOOP_CLOCK_SPEEDUP"] == "60"
     assert env["EVERLOOP_CA_BUNDLE_CONFIG_MAP"] == "ours"
     assert env["EVERLOOP_WEBHOOK_TOKEN_FILE"]
+
+
+@pytest.mark.parametrize("watched", ["", "123,0x1f"])
+def test_names_of_digits_stay_names(watched: str) -> None:
+    """`123` is a namespace's name, and a number to YAML where it is not quoted."""
+    strings = ("webhook.existingSecret=456", "priorityClassName=789", "image.pullSecrets={012}")
+    settings = (*strings, f"watchNamespaces={{{watched}}}" if watched else "logLevel=info")
+    arguments = [argument for setting in settings for argument in ("--set-string", setting)]
+    text = helm(
+        *("template", "123", str(CHART), "-n", "123", "--set", "crds.enabled=false"),
+        *(*MONITORING, *MONITORING_RULES, *arguments),
+    )
+    objects = [item for item in yaml.safe_load_all(text) if item]
+    places = {item["metadata"].get("namespace") for item in objects}
+    assert places == ({"123", "0x1f"} if watched else {"123", None})
+    assert len({item["kind"] for item in objects}) == (9 if watched else 11)
+    assert [place for item in objects for place in _not_text(item, item["kind"])] == []
+
+
+def _not_text(value: Any, place: str) -> Iterator[str]:
+    """Where names, namespaces and labels are something else than text."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _not_text(item, place)
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            here = f"{place}.{key}"
+            named = key in NAMES or place.endswith(("labels", "matchLabels", "selector"))
+            if named and not isinstance(below, str | dict | list):
+                yield f"{here}: {below!r}"
+            yield from _not_text(below, here)
 
 
 @pytest.mark.parametrize(

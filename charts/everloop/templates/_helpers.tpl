@@ -4,7 +4,7 @@
 
 {{- define "everloop.selector" -}}
 app.kubernetes.io/name: everloop
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "everloop.labels" -}}
