@@ -129,9 +129,13 @@ def test_servers_of_a_challenger_that_was_overtaken_go(
         eventually(lambda item=item: kube.get(item) is None, 40, f"{item['kind']} stays")
 
 
-def test_what_a_person_asks_for_is_recorded(kube: Kube, namespace: str, start: Any) -> None:
-    """A run from the champion's spec, and the decision for it."""
-    operator: OperatorProcess = start(EVERLOOP)
+def decisions(kube: Kube, namespace: str) -> list[Json]:
+    found = kube.list("apps/v1", "controllerrevisions", namespace)
+    return [item for item in found if item["metadata"]["labels"].get(contract.LABEL_MONITOR)]
+
+
+def ask(kube: Kube, namespace: str) -> Json:
+    """A Monitor that a person asks for a run, and all that it takes to make one."""
     run = make_training_run("unused", namespace, modelName="flights")["spec"]
     provenance = {"run": "flights-1", "runSpec": run}
     version = make_model_version("flights", 1, namespace, provenance=provenance)
@@ -140,14 +144,38 @@ def test_what_a_person_asks_for_is_recorded(kube: Kube, namespace: str, start: A
     monitor["metadata"]["annotations"] = {contract.ANNOTATION_RETRAIN: "once"}
     for item in (make_promotion(deployment, version), version, deployment, monitor):
         kube.create(item)
+    return monitor
 
-    def decisions() -> list[Json]:
-        found = kube.list("apps/v1", "controllerrevisions", namespace)
-        return [item for item in found if item["metadata"]["labels"].get(contract.LABEL_MONITOR)]
 
-    eventually(decisions, 30, f"no decision: {kube.get(monitor)} {operator.tail()}")
+def test_what_a_person_asks_for_is_recorded(kube: Kube, namespace: str, start: Any) -> None:
+    """A run from the champion's spec, and the decision for it."""
+    operator: OperatorProcess = start(EVERLOOP)
+    monitor = ask(kube, namespace)
+    eventually(
+        lambda: decisions(kube, namespace),
+        30,
+        f"no decision: {kube.get(monitor)} {operator.tail()}",
+    )
     (made,) = kube.list(contract.API_VERSION, "trainingruns", namespace)
     assert made["metadata"]["labels"][contract.LABEL_MONITOR] == "watch"
+
+
+def test_copies_of_a_monitors_run_are_nobodys(kube: Kube, namespace: str, start: Any) -> None:
+    """Its own has its record again after somebody deleted it; copies get none, and stop nothing."""
+    operator: OperatorProcess = start(EVERLOOP)
+    ask(kube, namespace)
+    (record,) = eventually(lambda: decisions(kube, namespace), 30, "no decision")
+    (made,) = kube.list(contract.API_VERSION, "trainingruns", namespace)
+    kept = {key: made["metadata"][key] for key in ("labels", "annotations", "namespace")}
+    for name in ("watch-1-mine", "watch-1-2"):
+        run = {"apiVersion": contract.API_VERSION, "kind": "TrainingRun", "spec": made["spec"]}
+        kube.create({**run, "metadata": {**kept, "name": name}})
+    kube.delete(ref("apps/v1", "ControllerRevision", namespace, record["metadata"]["name"]))
+    eventually(lambda: decisions(kube, namespace), 30, f"none comes back: {operator.tail()}")
+    operator.wait_idle()
+    (again,) = decisions(kube, namespace)
+    assert again["metadata"]["name"] == record["metadata"]["name"] == "watch-1-1-decision"
+    assert "the pass failed" not in operator.tail()
 
 
 def test_replicas_have_a_budget_while_there_are_several(

@@ -166,7 +166,7 @@ class World:
             deployment=self.deployment,
             settings=self.settings,
             versions=self.versions,
-            history=read_history(self.records),
+            history=read_history(self.deployment.metadata.name, self.records),
             servers=self.servers,
             routers=tuple(self.routers.values()),
             requested=self.requested,

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from golden import FakeOutside, FakeReader, FakeView
+from golden import MADE_BY_US, FakeOutside, FakeReader, FakeView
 
 from everloop import contract
 from everloop.handlers.experiment import KIND
@@ -61,6 +61,7 @@ class World:
             manifest = json.loads(json.dumps(child.manifest))
             if view.get(manifest["kind"], "ml", manifest["metadata"]["name"]) is None:
                 manifest["metadata"]["uid"] = f"u-{manifest['metadata']['name']}"
+                manifest["metadata"]["managedFields"] = MADE_BY_US
                 if child.owned:
                     manifest["metadata"]["ownerReferences"] = [
                         {"uid": "u-search", "controller": True, "kind": "Experiment"}

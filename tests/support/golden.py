@@ -31,6 +31,8 @@ from everloop.plans.plan import Plan
 from everloop.settings import Settings
 
 ROOT = Path(__file__).parents[1] / "golden"
+# What the API server notes of an object that the operator created.
+MADE_BY_US = [{"manager": contract.FIELD_MANAGER, "operation": "Update"}]
 
 
 def is_kind(value: Object, kind: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from golden import FakeOutside, FakeReader, tick
+from golden import MADE_BY_US, FakeOutside, FakeReader, tick
 
 from everloop import contract
 from everloop.api.monitor import Monitor
@@ -210,6 +210,7 @@ class World:
             item["metadata"] |= {
                 "uid": f"uid-{item['metadata']['name']}",
                 "creationTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "managedFields": MADE_BY_US,
             }
             if child.owned:
                 item["metadata"]["ownerReferences"] = [{"uid": "uid-watch", "controller": True}]

@@ -153,15 +153,10 @@ def _no_provenance(world: World) -> None:
 
 
 def _other_run(world: World) -> None:
-    labels = {contract.LABEL_MONITOR: "flights-watch"}
-    meta = {
-        "name": "flights-watch-1-1",
-        "namespace": "ml",
-        "uid": "u",
-        "labels": labels,
-        "creationTimestamp": "2026-01-02T02:00:00Z",
-    }
-    world.made.append({"apiVersion": contract.API_VERSION, "kind": "TrainingRun", "metadata": meta})
+    """One that was made for another alert, just before the operator was killed."""
+    alone = firing_world()
+    alone.step(after(hours=-1))
+    world.made += alone.runs
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from everloop import contract
+from everloop.api.json_text import read_object
 from everloop.cli.client import Client, ClientError
 
 NAME = "status"
@@ -114,7 +115,7 @@ def _experiment(item: Object, trials: list[Object]) -> Iterable[str]:
             f", best {best['run']} {item['spec']['objective']['metric']}={_short(best['value'])}"
         )
     yield text
-    for trial in sorted(trials, key=lambda run: int(_label(run, contract.LABEL_TRIAL) or 0)):
+    for trial in sorted(trials, key=_number):
         mark = "★" if best and best["run"] == trial["metadata"]["name"] else " "
         yield f" {mark} trial {_run(trial)}"
 
@@ -202,8 +203,14 @@ def _why(item: Object) -> str:
     text = item["metadata"].get("annotations", {}).get(contract.ANNOTATION_TRIGGER)
     if not text:
         return ""
-    trigger = json.loads(text)
-    return f"  because {trigger.get('signal') or trigger.get('type')}"
+    trigger = read_object(text) or {}
+    return f"  because {trigger.get('signal') or trigger.get('type') or text[:80]}"
+
+
+def _number(trial: Object) -> int:
+    """The number at the end of a trial's name; unlike its label nobody can change it."""
+    number = re.search(r"-([0-9]{1,9})$", trial["metadata"]["name"])
+    return int(number[1]) if number else 0
 
 
 def _model(item: Object) -> str:

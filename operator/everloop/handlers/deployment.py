@@ -64,11 +64,12 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
         settings=outside.settings,
         versions=_versions(deployment, view),
         history=read_history(
+            name,
             view.list(
                 CONTROLLER_REVISIONS.kind,
                 namespace,
                 {**labels, contract.LABEL_COMPONENT: contract.COMPONENT_HISTORY},
-            )
+            ),
         ),
         servers=read_servers(servers, services, pods),
         routers=routers,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from everloop import contract
+from everloop.api.json_text import read_object
 from everloop.handlers.kind import Object
 from everloop.handlers.outside import HttpGetter
 from everloop.manifests.router_config import HEALTH_QUERY, HEALTH_SERIES, WEIGHTS
 from everloop.manifests.router_routes import WEIGHTS_PATH, parse_weights
+from everloop.manifests.server import server_name
 from everloop.plans.deployment_modes import parse_time
 from everloop.plans.deployment_observed import Router, Server
 
@@ -25,7 +27,10 @@ _NUMBER = re.compile(r"-v([0-9]+)$")
 def read_servers(
     deployments: Iterable[Object], services: Iterable[Object], pods: Iterable[Object]
 ) -> dict[str, Server]:
-    """Serving objects by version; one that lost its Service, or its servers, is there too."""
+    """Serving objects by version; one that lost its Service, or its servers, is there too.
+
+    A copy bears the same labels and the same owner, but not the same name.
+    """
     found: dict[str, dict[str, Any]] = {}
     for item in (*deployments, *services):
         labels = item["metadata"].get("labels") or {}
@@ -36,6 +41,9 @@ def read_servers(
             or version is None
             or number is None
         ):
+            continue
+        owner = labels.get(contract.LABEL_DEPLOYMENT, "")
+        if item["metadata"]["name"] != server_name(owner, int(number[1])):
             continue
         facts = found.setdefault(version, {"version": version, "number": int(number[1])})
         if item["kind"] == "Service":
@@ -61,8 +69,16 @@ def _server(item: Object) -> dict[str, Any]:
         "uid": item["metadata"]["uid"],
         "ready": int(status.get("readyReplicas") or 0),
         "down_since": parse_time(available["lastTransitionTime"]) if down and available else None,
-        "retired_at": parse_time(retired) if retired else None,
+        "retired_at": _retired(retired) if retired else None,
     }
+
+
+def _retired(text: str) -> datetime | None:
+    """A time that a hand may have edited: what is none says nothing."""
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _troubles(pods: Iterable[Object]) -> dict[str, str]:
@@ -106,11 +122,10 @@ def _last_words(ended: Mapping[str, Any]) -> str:
     'OOMKilled'
     """
     said = str(ended.get("message") or "").strip()
-    try:
-        ours = json.loads(said)
+    ours = read_object(said) or {}
+    if "reason" in ours and "message" in ours:
         return f"{ours['reason']}: {ours['message']}"[:TROUBLE]
-    except (ValueError, KeyError, TypeError):
-        words = " ".join(said.split())[-TROUBLE:]
+    words = " ".join(said.split())[-TROUBLE:]
     reason = ended.get("reason") or "Error"
     return f"{reason}: {words}" if words else str(reason)
 

@@ -9,11 +9,12 @@ from everloop import contract
 from everloop.api.experiment import Experiment
 from everloop.api.report import from_config_map
 from everloop.api.trainingrun import TrainingRun
+from everloop.cluster import objects
 from everloop.handlers.kind import Kind, Object, Ref, View
 from everloop.handlers.owned import own
 from everloop.handlers.resources import CONFIG_MAPS, EXPERIMENTS, MODEL_VERSIONS, TRAINING_RUNS
 from everloop.handlers.version_reads import taken_version_names, version_made_from
-from everloop.manifests.experiment import trial_name
+from everloop.manifests.experiment import trial_name, trial_number
 from everloop.manifests.trainingrun import config_name, report_name
 from everloop.plans.experiment import Observed, ObservedTrial, plan
 
@@ -66,14 +67,19 @@ async def _read(
 
 
 def _trial(parent: Object, run: Object, view: View) -> ObservedTrial | None:
-    """A trial, known by its name, which unlike a label nobody can change."""
+    """A trial, known by its name, which unlike a label nobody can change.
+
+    A copy of a trial bears its owner, too: of a number that status does not know yet, only what we
+    made is a trial.
+    """
     name, namespace = run["metadata"]["name"], run["metadata"]["namespace"]
-    number = name.removeprefix(f"{parent['metadata']['name']}-")
-    if not number.isdigit():
+    number = trial_number(parent["metadata"]["name"], name)
+    known = (parent.get("status") or {}).get("created") or 0
+    if number is None or not (number < known or objects.made_by_us(run)):
         return None
     report = view.get("ConfigMap", namespace, report_name(name))
     return ObservedTrial(
-        number=int(number),
+        number=number,
         raw_run=run,
         raw_report=report,
         raw_config=view.get("ConfigMap", namespace, config_name(name)),

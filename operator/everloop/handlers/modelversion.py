@@ -26,10 +26,17 @@ async def observe(version: Object, view: View, outside: Any) -> Observed:
         contract.LABEL_MODEL_VERSION: metadata["name"],
     }
     servers = view.list("Deployment.apps", metadata["namespace"], labels)
-    names = {server["metadata"]["labels"].get(contract.LABEL_DEPLOYMENT, "") for server in servers}
+    owners = {item["metadata"]["name"]: _deployment(item) for item in servers}
+    number = version["spec"]["version"]
+    names = {owner for name, owner in owners.items() if name == server_name(owner, number)}
     if not names and metadata.get("deletionTimestamp"):
         names = await _read(version, outside)
     return Observed(version, tuple(sorted(name for name in names if name)))
+
+
+def _deployment(server: Object) -> str:
+    """Whose server it says it is; a copy says so, too, under another name."""
+    return str(server["metadata"]["labels"].get(contract.LABEL_DEPLOYMENT, ""))
 
 
 async def _read(version: Object, outside: Any) -> set[str]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast, get_args
 
 from everloop import contract
 from everloop.api.conditions import is_true
 from everloop.api.deployment import Deployment
+from everloop.api.json_text import read_object
 from everloop.api.modelversion import ModelVersion
 from everloop.api.monitor import Monitor, Signal
+from everloop.cluster import objects
 from everloop.handlers.kind import Kind, Object, Ref, View
 from everloop.handlers.resources import (
     CONFIG_MAPS,
@@ -23,6 +24,7 @@ from everloop.handlers.resources import (
     PROMETHEUS_RULES,
     TRAINING_RUNS,
 )
+from everloop.manifests.retraining import decision_name, retraining_numbers
 from everloop.manifests.rules_common import (
     LABEL_MONITOR,
     LABEL_NAMESPACE,
@@ -128,17 +130,25 @@ def _records(view: View, namespace: str, monitor: str) -> tuple[Record, ...]:
         contract.LABEL_COMPONENT: contract.COMPONENT_HISTORY,
         contract.LABEL_MONITOR: monitor,
     }
-    found = [item.get("data") or {} for item in view.list("ControllerRevision", namespace, labels)]
-    return tuple(
-        Record(
-            run=data["run"],
-            signal=data["trigger"].get("signal") or data["trigger"].get("type", ""),
-            token=data["trigger"].get("token", ""),
-            time=datetime.fromisoformat(data["time"]),
-        )
-        for data in found
-        if data.get("type") == "Retraining"
-    )
+    found = (_record(item, monitor) for item in view.list("ControllerRevision", namespace, labels))
+    return tuple(record for record in found if record is not None)
+
+
+def _record(item: Object, monitor: str) -> Record | None:
+    """A record of this Monitor's; None for anything else under its labels, as a copy."""
+    data = item.get("data") or {}
+    if data.get("type") != "Retraining":
+        return None
+    try:
+        run, trigger, time = str(data["run"]), data["trigger"], _time(data["time"])
+        signal = str(trigger.get("signal") or trigger.get("type", ""))
+        token = str(trigger.get("token", ""))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+    named = decision_name(run) == item["metadata"]["name"]
+    if time is None or not named or retraining_numbers(monitor, run) is None:
+        return None
+    return Record(run=run, signal=signal, token=token, time=time)
 
 
 async def _runs(
@@ -154,18 +164,37 @@ async def _runs(
         live = await outside.kube.get(contract.API_VERSION, "TrainingRun", namespace, newest.run)
         if live is not None:
             found[newest.run] = live
-    return tuple(_run(run) for _, run in sorted(found.items()))
+    recorded = {record.run for record in records}
+    seen = (_run(run, monitor, recorded) for _, run in sorted(found.items()))
+    return tuple(run for run in seen if run is not None)
 
 
-def _run(run: Object) -> SeenRun:
+def _run(run: Object, monitor: str, recorded: Collection[str]) -> SeenRun | None:
+    """A run that this Monitor, or one of its name before it, made; None for any other.
+
+    Labels and annotations go along when somebody copies a run, so they alone say nothing. A name is
+    for ever: it has to be one that this Monitor gives, and one that a record knows. Until there is
+    a record, the API server has to say that we made the run, and its trigger for whom.
+    """
     status, meta = run.get("status") or {}, run["metadata"]
-    text = meta.get("annotations", {}).get(contract.ANNOTATION_TRIGGER, "{}")
+    numbers = retraining_numbers(monitor, meta["name"])
+    text = (meta.get("annotations") or {}).get(contract.ANNOTATION_TRIGGER, "{}")
+    trigger = read_object(text) or {}
+    by_us = objects.made_by_us(run)
+    if meta["name"] in recorded:
+        own = by_us or objects.labels(run).get(contract.LABEL_MONITOR) == monitor
+    else:
+        own = by_us and trigger.get("monitor") == monitor
+    if numbers is None or not own:
+        return None
     return SeenRun(
         name=meta["name"],
+        number=numbers[1],
+        model=str((run.get("spec") or {}).get("modelName") or ""),
         finished=is_true(status, contract.COMPLETE) or is_true(status, contract.FAILED),
         ended=_time(status.get("completionTime")),
         made=meta.get("creationTimestamp", ""),
-        trigger=_json_object(text),
+        trigger=trigger,
     )
 
 
@@ -222,15 +251,6 @@ def _measured(labels: Mapping[str, str], value: float) -> Measured:
 
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
-
-
-def _json_object(text: str) -> Mapping[str, Any]:
-    """An annotation that somebody may have edited: anything but an object is no trigger."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 KIND = Kind(

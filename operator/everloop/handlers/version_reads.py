@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from everloop import contract
+from everloop.cluster import objects
 from everloop.cluster.index import REGISTERED
 from everloop.handlers.kind import Object, View
 from everloop.plans.registration import Versions, registered_version
@@ -22,10 +23,16 @@ def read_versions(run: Object, report: Object | None, view: View) -> Versions:
 
 
 def version_made_from(run: Object, view: View) -> Object | None:
-    """The ModelVersion that was made from this very run."""
+    """The ModelVersion that was made from this very run; a copy of it says the same of itself."""
     model = run["spec"]["modelName"]
-    found = view.children("ModelVersion", run)
-    return next((item for item in found if item["spec"]["modelName"] == model), None)
+    found = [
+        item for item in view.children("ModelVersion", run) if item["spec"]["modelName"] == model
+    ]
+    return min(found, key=_likeness, default=None)
+
+
+def _likeness(version: Object) -> tuple[bool, int]:
+    return not objects.made_by_us(version), version["spec"]["version"]
 
 
 def taken_version_names(namespace: str, view: View) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,18 @@ from everloop.manifests.meta import meta
 def trial_name(experiment: str, number: int) -> str:
     """The name of a trial; the number is its identity, so creation is idempotent."""
     return contract.child_name(experiment, str(number), limit=52)
+
+
+def trial_number(experiment: str, name: str) -> int | None:
+    """The number in the name of an Experiment's trial; None if the name is not of one.
+
+    >>> trial_number("search", "search-7")
+    7
+    >>> trial_number("search", "search-7-mine"), trial_number("search", "search-07")
+    (None, None)
+    """
+    match = re.fullmatch(re.escape(experiment) + r"-(0|[1-9][0-9]{0,3})", name)
+    return int(match[1]) if match else None
 
 
 def build_trial(

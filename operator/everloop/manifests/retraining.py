@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,28 @@ from everloop.api.modelversion import ModelVersion
 from everloop.api.monitor import Monitor
 from everloop.api.trainingrun import TrainingRunSpec
 from everloop.manifests.meta import meta
+
+
+def retraining_name(monitor: str, version: int, number: int) -> str:
+    """The name of a Monitor's run: its n-th for this version of the model."""
+    return f"{monitor}-{version}-{number}"
+
+
+def retraining_numbers(monitor: str, name: str) -> tuple[int, int] | None:
+    """Version and number in the name of a Monitor's run; None if the name is not of one.
+
+    >>> retraining_numbers("flights", "flights-3-1")
+    (3, 1)
+    >>> retraining_numbers("flights", "flights-mine"), retraining_numbers("flights", "flights-3-01")
+    (None, None)
+    """
+    match = re.fullmatch(re.escape(monitor) + r"-([1-9][0-9]{0,4})-([1-9][0-9]{0,8})", name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def decision_name(run: str) -> str:
+    """The name of the record that a run was decided."""
+    return contract.child_name(run, "decision")
 
 
 def build_retraining(
@@ -68,7 +91,7 @@ def build_decision(
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": meta(
-            contract.child_name(run, "decision"),
+            decision_name(run),
             monitor.metadata.namespace,
             contract.COMPONENT_HISTORY,
             labels={

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from everloop.api.json_text import read_object
+
 Dict = dict[str, Any]
 
 WEIGHTS_PATH = "/weights"
@@ -28,11 +30,15 @@ def weights_json(weights: Mapping[str, int]) -> str:
 
 def parse_weights(text: str) -> dict[str, int]:
     """The weights of a `/weights` answer. Raises ValueError for anything else."""
-    try:
-        document = json.loads(text)
-        return {str(name): int(weight) for name, weight in document["weights"].items()}
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not an answer of a router to {WEIGHTS_PATH}: {text[:80]!r}") from error
+    document = read_object(text) or {}
+    weights = document.get("weights")
+    if not isinstance(weights, dict) or not all(_is_percent(item) for item in weights.values()):
+        raise ValueError(f"not an answer of a router to {WEIGHTS_PATH}: {text[:80]!r}")
+    return dict(weights)
+
+
+def _is_percent(value: object) -> bool:
+    return type(value) is int and 0 <= value <= 100
 
 
 def route_table(live: Sequence[str], weights: Mapping[str, int]) -> Dict:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from everloop import contract
+from everloop.api.json_text import read_object
 from everloop.api.modelversion import (
     Evaluation,
     ModelVersionSpec,
@@ -77,11 +77,8 @@ def trigger_of(run: TrainingRun) -> Dict:
     """Why the run existed: what its maker noted, or who can be told from its labels."""
     text = run.metadata.annotations.get(contract.ANNOTATION_TRIGGER)
     if text is not None:
-        try:
-            noted = json.loads(text)
-        except json.JSONDecodeError:
-            noted = text
-        return noted if isinstance(noted, dict) else {"kind": "Person", "note": text[:1024]}
+        noted = read_object(text)
+        return noted if noted is not None else {"kind": "Person", "note": text[:1024]}
     experiment = run.metadata.labels.get(contract.LABEL_EXPERIMENT)
     if experiment is not None:
         trial = run.metadata.labels.get(contract.LABEL_TRIAL, "")

@@ -92,15 +92,20 @@ class History:
         return Record(word, number, served, reason, message, timestamp(now), tuple(verdicts))
 
 
-def build_record(deployment: Deployment, record: Record) -> Child:
-    """The ControllerRevision of a decision; the same decision always gets the same name."""
-    name = deployment.metadata.name
+def record_name(deployment: str, record: Record) -> str:
+    """The name of a decision's ControllerRevision: the same decision always gets the same."""
     verb = "promoted" if record.word == "Promotion" else "rejected"
+    return contract.child_name(deployment, verb, str(record.number), f"v{record.served.number}")
+
+
+def build_record(deployment: Deployment, record: Record) -> Child:
+    """The ControllerRevision of a decision."""
+    name = deployment.metadata.name
     manifest = {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": meta(
-            contract.child_name(name, verb, str(record.number), f"v{record.served.number}"),
+            record_name(name, record),
             deployment.metadata.namespace,
             contract.COMPONENT_HISTORY,
             {
@@ -123,22 +128,32 @@ def build_record(deployment: Deployment, record: Record) -> Child:
     return Child(manifest, Mode.CREATE_ONCE, owned=False, on_conflict=OnConflict.EXISTS)
 
 
-def read_history(objects: Iterable[Mapping[str, Any]]) -> History:
-    """The history in ControllerRevisions as read; other records under our labels are not ours."""
+def read_history(deployment: str, objects: Iterable[Mapping[str, Any]]) -> History:
+    """The history in ControllerRevisions as read.
+
+    Other records under our labels are not ours, nor is one under another name: it is a copy.
+    """
     records = []
     for item in objects:
-        data = item.get("data") or {}
-        if data.get("decision") not in WORDS:
-            continue
-        records.append(
-            Record(
-                word=data["decision"],
-                number=int(item["revision"]),
-                served=Served.from_dict(data["version"]),
-                reason=data["reason"],
-                message=data["message"],
-                time=data["time"],
-                verdicts=tuple(Verdict.model_validate(entry) for entry in data["verdicts"]),
-            )
-        )
+        record = _read(item)
+        if record is not None and record_name(deployment, record) == item["metadata"]["name"]:
+            records.append(record)
     return History(tuple(sorted(records, key=lambda record: (record.number, record.time))))
+
+
+def _read(item: Mapping[str, Any]) -> Record | None:
+    data = item.get("data") or {}
+    try:
+        if data["decision"] not in WORDS:
+            return None
+        return Record(
+            word=data["decision"],
+            number=int(item["revision"]),
+            served=Served.from_dict(data["version"]),
+            reason=data["reason"],
+            message=data["message"],
+            time=data["time"],
+            verdicts=tuple(Verdict.model_validate(entry) for entry in data["verdicts"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

@@ -25,7 +25,7 @@ from everloop.plans.retrain import (
     cooldown_end,
     count_refusal,
     decide,
-    run_prefix,
+    run_name,
     trigger,
 )
 from everloop.plans.signals import current_alerts, signal_states
@@ -120,7 +120,7 @@ def _retraining(observed: Observed, decision: Decision, now: datetime) -> _Retra
     if provenance is None or provenance.run_spec is None:  # decide() refuses these
         return None
     monitor = observed.monitor
-    name = f"{run_prefix(observed)}{decision.number}"
+    name = run_name(observed, decision.number)
     why = trigger(observed, need)
     last = monitor.status.last_retrain
     # while the cache has not seen the run, the same decision is made again and says the same
@@ -164,12 +164,11 @@ def _missing_records(observed: Observed) -> list[Child]:
 
 
 def _record_of(observed: Observed, run: SeenRun) -> dict[str, Any]:
-    champion = str(run.trigger.get("champion") or "")
     return build_decision(
         observed.monitor,
-        champion.rpartition("-v")[0],
+        run.model,
         run=run.name,
-        number=int(run.name.rpartition("-")[2]),
+        number=run.number,
         trigger=dict(run.trigger),
         time=run.made,
     )

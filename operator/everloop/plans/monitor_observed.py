@@ -69,6 +69,8 @@ class SeenRun:
     """A TrainingRun that this Monitor made."""
 
     name: str
+    number: int = 1  # the last part of its name
+    model: str = ""
     finished: bool = False
     ended: datetime | None = None
     made: str = ""  # its creationTimestamp

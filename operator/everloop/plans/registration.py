@@ -89,7 +89,7 @@ def next_number(model: str, taken: Iterable[str]) -> int:
     Names that only reports or runs know count, too: a deleted version's must not come back with
     other bytes.
     """
-    pattern = re.compile(re.escape(model) + r"-v([0-9]+)")
+    pattern = re.compile(re.escape(model) + r"-v([1-9][0-9]{0,4})")  # as ModelVersions may be
     matches = (pattern.fullmatch(name) for name in taken)
     return 1 + max((int(match[1]) for match in matches if match), default=0)
 

@@ -8,7 +8,6 @@ run's name is its identity.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,10 +18,12 @@ from everloop.api.conditions import timestamp
 from everloop.api.durations import seconds
 from everloop.api.monitor import Refusal, Retrain, Signal
 from everloop.manifests.promql import number
+from everloop.manifests.retraining import retraining_name, retraining_numbers
 from everloop.plans.monitor_observed import Observed, SeenAlert
 from everloop.plans.signals import measure
 
 MANUAL: Final = "Manual"
+REFUSAL_LETTERS = 1024  # of a refusal's message, as the CRD has it
 
 
 @dataclass(frozen=True)
@@ -138,18 +139,26 @@ def cooldown_end(observed: Observed) -> datetime | None:
     return max(ends) + timedelta(seconds=pause)
 
 
-def run_prefix(observed: Observed) -> str:
-    """What the names of this Monitor's runs for this champion begin with."""
+def run_name(observed: Observed, number: int) -> str:
+    """The name of this Monitor's n-th run for this champion."""
     version = observed.champion.spec.version if observed.champion else 0
-    return f"{observed.monitor.metadata.name}-{version}-"
+    return retraining_name(observed.monitor.metadata.name, version, number)
 
 
 def next_number(observed: Observed) -> int:
-    """One more than the highest in runs and records for this champion, deleted runs included."""
-    pattern = re.compile(re.escape(run_prefix(observed)) + r"([1-9][0-9]*)")
-    names = [*observed.run_names, *(record.run for record in observed.records)]
-    matches = (pattern.fullmatch(name) for name in names)
-    return max((int(match[1]) for match in matches if match), default=0) + 1
+    """One more than the highest in runs and records for this champion, deleted runs included.
+
+    Names that strangers took are passed over, whatever numbers they end in.
+    """
+    monitor = observed.monitor.metadata.name
+    version = observed.champion.spec.version if observed.champion else 0
+    names = {*(run.name for run in observed.runs), *(record.run for record in observed.records)}
+    found = (retraining_numbers(monitor, name) for name in names)
+    number = 1 + max((each[1] for each in found if each and each[0] == version), default=0)
+    taken = set(observed.run_names)
+    while run_name(observed, number) in taken:
+        number += 1
+    return number
 
 
 def trigger(observed: Observed, need: Need) -> dict[str, Any]:
@@ -202,16 +211,17 @@ def count_refusal(
         return refusals
     entries = {item.reason: item for item in refusals or ()}
     old = entries.get(decision.reason)
+    asked = f"asked by {need.token}: " if need.token else f"{need.signal}: "
     if old is not None:
         began = need.since.replace(microsecond=0)
         known = datetime.fromisoformat(old.last) >= began
-        if (need.token in old.message) if need.token else known:
+        # a token is as long as a person likes
+        if old.message.startswith(asked[:REFUSAL_LETTERS]) if need.token else known:
             return refusals
-    asked = f"asked by {need.token}: " if need.token else f"{need.signal}: "
     entries[decision.reason] = Refusal(
         reason=decision.reason,
         count=(old.count if old else 0) + 1,
-        message=(asked + decision.message)[:1024],
+        message=(asked + decision.message)[:REFUSAL_LETTERS],
         last=timestamp(now),
     )
     return sorted(entries.values(), key=lambda item: item.reason)

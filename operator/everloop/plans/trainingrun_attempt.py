@@ -6,7 +6,6 @@ condition. So the pod's containers are read first, then the pod, then events, th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from everloop import contract
+from everloop.api.json_text import read_object
 
 Object = Mapping[str, Any]
 
@@ -172,11 +172,8 @@ def _container_failure(job: Object, step: str, ended: Mapping[str, Any]) -> Stan
 
 def _said(message: str) -> dict[str, Any]:
     """The termination message: our JSON, or else the log's end that the kubelet took instead."""
-    try:
-        said = json.loads(message)
-    except json.JSONDecodeError:
-        said = None
-    if isinstance(said, dict):
+    said = read_object(message)
+    if said is not None:
         return said
     return {"lastLines": "\n".join(message.strip().splitlines()[-20:])}
 
