@@ -13,11 +13,12 @@ from faults.disturbances import Kill
 from faults.proxy import Answer, Call, Cut, Disturbance, tells_of_deletion
 
 NOTE_SECONDS = 0.3  # how often the cluster's version is noted
-BEHIND_SECONDS = 8.0  # for which a watch of an operator that was started again tells things late
+BEHIND_SECONDS = 8.0  # for which an operator that was started again is shown what was
 
 
 class FrozenWatches(Disturbance):
-    """From the `number`-th write on watches are silent; after some seconds they end.
+    """From the `number`-th write on watches are silent; some seconds after there was something to
+    tell they end.
 
     What happened meanwhile is told by nobody: the connection is gone, and so is the history.
     """
@@ -25,6 +26,7 @@ class FrozenWatches(Disturbance):
     def __init__(self, number: int, seconds: float) -> None:
         self._number = number
         self._seconds = seconds
+        self._frozen = False
         self._thaws = math.inf
         self.held = 0  # lines that nobody was told while it lasted
 
@@ -32,15 +34,16 @@ class FrozenWatches(Disturbance):
         return self.held > 0
 
     async def arrived(self, call: Call) -> Answer | None:
-        if self._thaws == math.inf and (call.number or 0) >= self._number:
-            self._thaws = time.monotonic() + self._seconds
+        self._frozen = self._frozen or (call.number or 0) >= self._number
         return None
 
     async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for line in lines:
-            if self._thaws < math.inf and call.time < self._thaws:
-                self.held += time.monotonic() < self._thaws
-                await asyncio.sleep(self._thaws - time.monotonic())
+            if self._frozen and call.time < self._thaws:
+                now = time.monotonic()
+                self._thaws = min(self._thaws, now + self._seconds)
+                self.held += now < self._thaws
+                await asyncio.sleep(self._thaws - now)
                 raise Cut
             yield line
 
@@ -119,6 +122,7 @@ class LaggingView(Disturbance):
         self._kill = kill
         self._versions: list[tuple[float, str]] = []  # when, and the cluster's version then
         self._again = math.inf  # when the operator that was killed first listed anything
+        self._told = math.inf  # when one of its watches first had anything to tell
         self.lagged = 0  # lists since the operator was started again
         self.held = 0  # lines of watches that it was told late
 
@@ -157,7 +161,10 @@ class LaggingView(Disturbance):
 
     def _lag(self, call: Call) -> float:
         """Of a line that comes now to a watch of the operator that was started again."""
-        again = call.time >= self._kill.killed_at
-        behind = again and time.monotonic() < call.time + BEHIND_SECONDS
+        now = time.monotonic()
+        if call.time < self._kill.killed_at:
+            return 0.0
+        self._told = min(self._told, now)
+        behind = now < self._told + BEHIND_SECONDS
         self.held += behind
         return self._seconds if behind else 0.0
