@@ -112,6 +112,30 @@ def test_network_policies_are_put_right_and_taken_back(
         eventually(lambda here=here: kube.get(here) is None, 20, f"{name} stays")
 
 
+def test_what_a_hand_deletes_is_looked_for_and_made_again(
+    kube: Kube, namespace: str, start: Any
+) -> None:
+    """It may have lost no more than its label, so it is read before it counts as gone."""
+    start(EVERLOOP)
+    deployment = serve(kube, namespace)
+    kube.merge(deployment, {"spec": {"runtime": {"replicas": 2}}})
+    for item in (
+        ref("apps/v1", "Deployment", namespace, "flights-v1"),
+        ref("v1", "Service", namespace, "flights-v1"),
+        ref("policy/v1", "PodDisruptionBudget", namespace, "flights-v1"),
+        ref("v1", "ConfigMap", namespace, "flights-router"),
+        ref("monitoring.coreos.com/v1", "PodMonitor", namespace, "flights-scrape"),
+        rules(namespace, "PrometheusRule"),
+    ):
+        uid = eventually(lambda item=item: kube.get(item), 30, f"no {item}")["metadata"]["uid"]
+        kube.delete(item)
+
+        def another(item: Json = item, uid: str = uid) -> bool:
+            return ((kube.get(item) or {}).get("metadata") or {"uid": uid})["uid"] != uid
+
+        eventually(another, 10, f"{item} does not come back")
+
+
 def test_servers_of_a_challenger_that_was_overtaken_go(
     kube: Kube, namespace: str, start: Any
 ) -> None:

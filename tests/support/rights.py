@@ -51,22 +51,7 @@ class Right:
 
 # Used when things go wrong at one moment, which no run of the tests is sure to meet.
 RARE: dict[Right, str] = {
-    **{
-        Right("everloop.dev", plural, "get"): "read anew after a conflict"
-        for plural in ("deployments", "experiments", "modelversions", "monitors", "trainingruns")
-    },
-    **{
-        Right(group, resource, "get"): "read where a creation meets an object, or a label is lost"
-        for group, resource in (
-            *(("", "configmaps"), ("", "services"), ("apps", "deployments"), ("batch", "jobs")),
-            *(("apps", "controllerrevisions"), ("networking.k8s.io", "networkpolicies")),
-            ("policy", "poddisruptionbudgets"),
-            *(("monitoring.coreos.com", "prometheusrules"),),
-            *(("monitoring.coreos.com", "podmonitors"),),
-        )
-    },
     Right("", "events", "patch"): "an event that repeats is counted once a minute",
-    Right("apps", "controllerrevisions", "update"): "a label that was taken is put back",
 }
 
 
