@@ -239,8 +239,8 @@ FLOODS = {
     "reports-words": Flood("reports", words),
     "reports-unknown-keys": Flood("reports", unknown_keys),
     "reports-expired": Flood("reports", of_yesterday),
-    # Of a pod that is not known to run yet, the pod and the run it is not of are read each time.
-    "reports-another-run": Flood("reports", of_another_run, status=403, reads=2.01, processor=30.0),
+    # Of a pod that is not known to run yet, pod and run are read, once a second.
+    "reports-another-run": Flood("reports", of_another_run, status=403, reads=0.05),
 }
 
 

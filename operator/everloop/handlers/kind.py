@@ -133,6 +133,10 @@ class Counters(Protocol):
         """Count something that happened: `everloop_operator_outcomes_total{name="…"}`."""
         ...
 
+    def api_request(self, verb: str, resource: str, status: int) -> None:
+        """Count a request to the API server; status 0 is no answer."""
+        ...
+
 
 class EngineApi(Protocol):
     """The engine as intakes see it (`async def serve(api: EngineApi, settings: Settings)`)."""

@@ -14,7 +14,6 @@ import ssl
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,10 @@ from everloop.api.report import Report, parse
 from everloop.api.trainingrun import TrainingRun
 from everloop.cluster import objects
 from everloop.cluster.client import MERGE, Client, load_configuration
-from everloop.handlers.kind import Conflict, EngineApi, Key, Kube, Object, View
+from everloop.handlers.kind import Conflict, EngineApi, Key, Kube, Object
 from everloop.intake import report_ca
-from everloop.intake.report_token import Caller, UnauthorizedError, Verifier
+from everloop.intake.report_sender import RefusedError, Sender, Senders
+from everloop.intake.report_token import UnauthorizedError, Verifier
 from everloop.manifests.meta import meta
 from everloop.manifests.trainingrun import build_report, report_name
 from everloop.manifests.trainingrun_job import job_name
@@ -41,23 +41,6 @@ CONNECTIONS = 8  # to the API server, for the pods that reports come from
 LARGEST_REPORT = 1_000_000  # bytes; a ConfigMap holds 1 MiB, and the images' digests need some
 CA_CHECK_SECONDS = 3600.0
 SAMPLE_SECONDS = 1.0  # between two lines about refused reports
-
-
-class RefusedError(Exception):
-    """A report that is not taken; `status` is the HTTP status, the text says why."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Sender:
-    """The run whose pod sent a report, and the pod as it is now."""
-
-    run: Object
-    job: Object
-    pod: Object
 
 
 class ReportChannel:
@@ -89,7 +72,8 @@ class ReportChannel:
 
     async def serve(self, api: EngineApi) -> None:
         """Serve until cancelled."""
-        async with Client(await load_configuration(), connections=CONNECTIONS) as client:
+        configuration, observe = await load_configuration(), api.metrics.api_request
+        async with Client(configuration, observe, connections=CONNECTIONS) as client:
             await self.prepare(client)
             runner = web.AppRunner(application(api, client), access_log=None)
             await runner.setup()
@@ -173,7 +157,7 @@ def application(api: EngineApi, client: Client) -> web.Application:
     async def get(path: str) -> dict[str, Any]:
         return await client.request("GET", path, verb="get", plural="openid")
 
-    verifier = Verifier(get)
+    verifier, senders = Verifier(get), Senders(api, client)
 
     async def post(request: web.Request) -> web.Response:
         namespace, run = request.match_info["namespace"], request.match_info["run"]
@@ -182,7 +166,7 @@ def application(api: EngineApi, client: Client) -> web.Application:
         try:
             _leading(api)
             caller = await verifier.verify(_bearer(request))
-            sender = await _sender(client, api.view, caller, namespace, run)
+            sender = await senders.find(caller, namespace, run)
             text = await _read(request)  # of strangers nothing is read
             report = _parse(text, sender)
             await _keep(api.kube, sender, report, text)
@@ -250,51 +234,6 @@ def _bearer(request: web.Request) -> str:
     if scheme != "Bearer" or not token:
         raise UnauthorizedError("send the pod's projected token as Authorization: Bearer …")
     return token.strip()
-
-
-async def _sender(client: Client, view: View, caller: Caller, namespace: str, run: str) -> Sender:
-    """The chain pod → Job → run, every link by uid, and all of one namespace. Raises RefusedError.
-
-    What is known of a pod is enough once it says which images all of its containers run; of the
-    others only what never changes is read.
-    """
-    if caller.namespace != namespace:
-        raise RefusedError(403, f"the token is of namespace {caller.namespace}, not of {namespace}")
-    pod = view.get("Pod", namespace, caller.pod)
-    if pod is None or objects.uid(pod) != caller.pod_uid or not _told(pod):
-        pod = await client.get("v1", "Pod", namespace, caller.pod)
-    if pod is None or objects.uid(pod) != caller.pod_uid:
-        raise RefusedError(403, f"pod {caller.pod} of the token is gone")
-    over = pod["status"].get("phase") in ("Succeeded", "Failed")  # Pending may be old news
-    if over or pod["metadata"].get("deletionTimestamp"):
-        raise RefusedError(403, f"pod {caller.pod} has ended")
-    owner = objects.controller(pod) or {}
-    name = str(owner.get("name", "")) or "-"
-    job = view.get("Job", namespace, name)
-    if job is None or objects.uid(job) != owner.get("uid"):
-        job = await client.get("batch/v1", "Job", namespace, name)
-    if job is None or objects.uid(job) != owner.get("uid") or not _named(job, namespace, name):
-        raise RefusedError(403, f"pod {caller.pod} is not of a Job of TrainingRun {run}")
-    wanted = (objects.controller(job) or {}).get("uid")
-    parent = view.get("TrainingRun", namespace, run)
-    if parent is None or objects.uid(parent) != wanted:
-        parent = await client.get(contract.API_VERSION, "TrainingRun", namespace, run)
-    if parent is None or objects.uid(parent) != wanted or not _named(parent, namespace, run):
-        raise RefusedError(403, f"pod {caller.pod} is not of a Job of TrainingRun {run}")
-    return Sender(parent, job, pod)
-
-
-def _named(item: Object, namespace: str, name: str) -> bool:
-    meta_ = objects.metadata(item)
-    return (meta_["namespace"], meta_["name"]) == (namespace, name)
-
-
-def _told(pod: Object) -> bool:
-    """Whether a pod says which images it runs, and is not about to end."""
-    spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
-    living = status.get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
-    return bool(living and containers) and len(images(pod)) == len(containers)
 
 
 def _parse(text: bytes, sender: Sender) -> Report:
