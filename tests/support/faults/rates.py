@@ -10,8 +10,8 @@ from faults.proxy import Call
 
 # Of one thing, so many within so many seconds. A rollout by itself writes its status 8 times in a
 # second and 13 times in four; where a view lags, each pass may find one thing more that is old, and
-# the next follows at once. Nothing goes on like that: a loop with more than five a second breaks the
-# second bound, one that waits for nothing the first.
+# the next follows at once. Nothing goes on like that: a loop with more than five a second breaks
+# the second bound, one that waits for nothing the first.
 BOUNDS = ((1.0, 12), (4.0, 20))
 
 
