@@ -239,7 +239,7 @@ FLOODS = {
     "reports-words": Flood("reports", words),
     "reports-unknown-keys": Flood("reports", unknown_keys),
     "reports-expired": Flood("reports", of_yesterday),
-    # Of a pod that is not known to run yet, pod and run are read, once a second.
+    # Of a pod that is not known to run yet, pod and run are read, every ten seconds.
     "reports-another-run": Flood("reports", of_another_run, status=403, reads=0.05),
 }
 

@@ -13,7 +13,7 @@ from everloop.handlers.kind import EngineApi, Object
 from everloop.intake.report_token import Caller
 from everloop.plans.trainingrun_attempt import images
 
-REFUSED_SECONDS = 1.0  # to ask the API server again would cost it two reads, and tell the same
+REFUSED_SECONDS = 10.0  # to ask the API server again would cost it two reads, and tell the same
 REMEMBERED = 1000  # refusals
 
 
