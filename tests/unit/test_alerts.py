@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from golden import FakeView
-from raw_http import raw_status
+from raw_http import hang_up, raw_status, serving
 
 from everloop.handlers.kind import Key
 from everloop.intake.alert_poller import Poller
@@ -202,6 +202,15 @@ async def test_bytes_that_are_no_text_are_a_wrong_token(token_file: Path) -> Non
     async with TestServer(application(api, token_file)) as server:
         assert await raw_status(server.port, PATH, b"Bearer \xff") == 401
     assert api.metrics.counted == {"webhook_refused": 1}
+
+
+async def test_a_sender_that_hangs_up_is_no_bug(
+    token_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(application(FakeApi(), token_file)) as port:
+        await hang_up(port, PATH, TOKEN)
+        await asyncio.sleep(0.1)  # for the server to see it
+    assert "Traceback" not in caplog.text
 
 
 def test_an_empty_or_missing_token_file_lets_nobody_in(tmp_path: Path) -> None:

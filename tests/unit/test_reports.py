@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import posixpath
 import ssl
@@ -18,7 +19,7 @@ from aiohttp import ClientSession, TCPConnector
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric import ec
 from golden import FakeView
-from raw_http import raw_status
+from raw_http import hang_up, raw_status, serving
 from runs import NAMESPACE, NOW, done, make_job, make_pod, make_report, make_run, running
 from yarl import URL
 
@@ -418,6 +419,18 @@ async def test_while_the_keys_cannot_be_read_nobody_is_refused_for_good(channel:
 
 async def test_bytes_that_are_no_text_are_no_token(channel: Channel) -> None:
     assert await raw_status(channel.client.port, PATH, b"Bearer \xff") == 401
+
+
+async def test_a_sender_that_hangs_up_is_no_bug(
+    channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = application(channel.engine, channel.cluster)  # type: ignore[arg-type]
+    async with serving(server) as port, asyncio.timeout(5):
+        await hang_up(port, PATH, make_token())
+        while "reports_refused" not in channel.engine.counted:  # noqa: ASYNC110 (the server's part)
+            await asyncio.sleep(0.01)
+    assert "Traceback" not in caplog.text
+    assert channel.kept is None
 
 
 # --- the CA -------------------------------------------------------------------------------------

@@ -113,16 +113,17 @@ class Client:
         return found
 
     def _fence(self) -> aiohttp.TraceConfig:
-        """Asks once more when there is a connection: until then time may have passed, and aiohttp
-        by itself sends some requests again.
+        """Asks once more when there is a connection and before the body goes out, with which the
+        headers wait: until then time may have passed, and aiohttp sends some requests again.
         """
 
-        async def connected(_session: Any, context: Any, _what: Any) -> None:
+        async def about_to_send(_session: Any, context: Any, _what: Any) -> None:
             self._check(context.trace_request_ctx)
 
         fence = aiohttp.TraceConfig()
-        fence.on_connection_reuseconn.append(connected)
-        fence.on_connection_create_end.append(connected)
+        fence.on_connection_reuseconn.append(about_to_send)
+        fence.on_connection_create_end.append(about_to_send)
+        fence.on_request_chunk_sent.append(about_to_send)
         return fence
 
     def _check(self, method: str) -> None:

@@ -52,6 +52,8 @@ def application(api: EngineApi, token: Path) -> web.Application:
             keys = _monitors(json.loads(await request.read()))
         except web.HTTPRequestEntityTooLarge:
             return _refuse(413, f"more than {LARGEST_BODY} bytes: set max_alerts in Alertmanager")
+        except ConnectionError:
+            return _refuse(400, "the sender hung up before the end of its notification")
         except (ValueError, RecursionError):
             return _refuse(422, "not the JSON that Alertmanager sends (version 4)")
         known = {key for key in keys if api.view.get(key.kind, key.namespace, key.name) is not None}

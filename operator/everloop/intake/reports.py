@@ -223,6 +223,8 @@ def _leading(api: EngineApi) -> None:
 async def _read(request: web.Request) -> bytes:
     try:
         return await request.read()
+    except ConnectionError as error:
+        raise RefusedError(400, "the sender hung up before the end of its report") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise RefusedError(
             413, f"the report is larger than {LARGEST_REPORT} bytes: write fewer metrics or columns"

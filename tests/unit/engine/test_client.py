@@ -78,9 +78,10 @@ async def test_what_cannot_be_a_name_is_not_there_and_not_asked_for(name: str) -
         assert asked == []
 
 
-async def test_who_loses_the_lease_while_it_connects_writes_nothing() -> None:
-    """It asked when the write began; the connection came later."""
-    api, looks = ApiServer(), iter([True, False])
+@pytest.mark.parametrize("held", [1, 2], ids=["connects", "sends"])
+async def test_who_loses_the_lease_while_it_connects_or_sends_writes_nothing(held: int) -> None:
+    """It asked when the write began; the connection, and its turn to send, came later."""
+    api, looks = ApiServer(), iter([True] * held + [False])
     async with connected(api, lambda: next(looks)) as client:
         await client.discovery.path("v1", "ConfigMap", None)
         with pytest.raises(errors.Transient, match="does not hold the Lease"):
