@@ -117,6 +117,7 @@ def refused(schema: Json, current: Any) -> Iterator[Refused]:
                 yield Refused(_wider(schema, current, most + 1), "must have at most")
         case None if schema.get(QUANTITY):
             yield Refused(True, "must be of type")
+            yield Refused("lots", "should match")
 
 
 def _refused_text(schema: Json) -> Iterator[Refused]:

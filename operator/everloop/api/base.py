@@ -76,6 +76,16 @@ Span = Annotated[
         pattern=r"^([1-9][0-9]{0,8}(ms|s)|[1-9][0-9]{0,5}m|[1-9][0-9]{0,4}(h|d)|[1-9][0-9]{0,3}w)+$",
     ),
 ]
+# An amount as Kubernetes reads it: 500m, 2, 1.5Gi; a whole number may be written as a number.
+Quantity = Annotated[
+    str | int,
+    Field(
+        json_schema_extra={
+            "maxLength": 32,
+            "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+        }
+    ),
+]
 Time = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
 Image = Annotated[str, Field(min_length=1, max_length=512)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]

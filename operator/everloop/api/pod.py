@@ -13,6 +13,7 @@ from everloop.api.base import (
     Model,
     ObjectName,
     Opaque,
+    Quantity,
     Rule,
     keyed,
     list_map,
@@ -110,10 +111,10 @@ def refused_mount(mount: Mapping[str, Any]) -> str | None:
 class Resources(Model):
     """Requests and limits, as in a container."""
 
-    requests: dict[str, str | int] | None = Field(
+    requests: dict[str, Quantity] | None = Field(
         default=None, max_length=16, description="What the container is guaranteed."
     )
-    limits: dict[str, str | int] | None = Field(
+    limits: dict[str, Quantity] | None = Field(
         default=None, max_length=16, description="What the container may use at most."
     )
 
