@@ -16,6 +16,7 @@ from faults.operators import Zygote
 from faults.plane import ROOT, administrator, control_plane
 from faults.trial import Baseline, Baselines
 from faults.world import Ground
+from previous import is_known, unpack
 
 
 @pytest.fixture(scope="session")
@@ -32,13 +33,19 @@ async def ground(
     """What all trials share."""
     admin = Admin(administrator(plane, tmp_path_factory.mktemp("administrator")))
     await admin.start()
-    zygote = Zygote(ROOT / "operator")
-    await zygote.start()
+    before = tmp_path_factory.mktemp("before")
+    if is_known():
+        unpack(before, "operator")
+    zygotes = Zygote(ROOT / "operator"), Zygote(before / "operator")
     folder: Path = tmp_path_factory.mktemp("trials")
     try:
-        yield Ground(admin, zygote, folder)
+        await zygotes[0].start()
+        if is_known():
+            await zygotes[1].start()
+        yield Ground(admin, *zygotes, folder)
     finally:
-        await zygote.stop()
+        for zygote in zygotes:
+            await zygote.stop()
         await admin.close()
 
 

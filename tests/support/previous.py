@@ -16,15 +16,23 @@ ROOT = Path(__file__).parents[2]
 RELEASED = ("operator", "training", "model_server", "charts", "requirements", "Dockerfile")
 
 
+def is_known() -> bool:
+    """Whether there is a history to find it in."""
+    return _git("cat-file", "-e", f"{_ref()}:operator").returncode == 0
+
+
 def unpack(folder: Path, *paths: str) -> Path:
     """Its source, or only `paths` of it, in `folder`. Skips the test where there is no history."""
-    named = os.environ.get("EVERLOOP_UPGRADE_FROM")
-    ref = named or _git("log", "-1", "--format=%H^", "--", *RELEASED).stdout.decode().strip()
-    found = _git("archive", ref, *paths)
+    found = _git("archive", _ref(), *paths)
     if found.returncode:
         pytest.skip(f"no history here to upgrade from: {found.stderr.decode().strip()}")
     subprocess.run(["tar", "-x", "-C", folder], input=found.stdout, check=True)
     return folder
+
+
+def _ref() -> str:
+    named = os.environ.get("EVERLOOP_UPGRADE_FROM")
+    return named or _git("log", "-1", "--format=%H^", "--", *RELEASED).stdout.decode().strip()
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

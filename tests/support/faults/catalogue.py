@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from previous import is_known
+
 from faults.deletions import DELETIONS
 from faults.scenarios import (
     ALERT,
@@ -12,5 +14,12 @@ from faults.scenarios import (
     RETRY,
     RUN,
 )
+from faults.upgrade import UPGRADE
 
-SCENARIOS = (RUN, RETRY, EXPERIMENT, PROMOTION, REJECTION, ALERT, ALERT_IN_VAIN, *DELETIONS)
+# Where there is no history, as in a tree without git, nothing is known of the release before.
+UPGRADES = (UPGRADE,) if is_known() else ()
+SCENARIOS = (
+    *(RUN, RETRY, EXPERIMENT, PROMOTION, REJECTION, ALERT, ALERT_IN_VAIN),
+    *DELETIONS,
+    *UPGRADES,
+)

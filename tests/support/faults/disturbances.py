@@ -35,11 +35,14 @@ class Kill(Disturbance):
         self._moment = moment
         self.done: Call | None = None
         self.killed_at = math.inf
+        self._met = False
 
     def happened(self) -> bool:
-        return self.done is not None
+        """It did, or an upgrade ended the operator in that very moment."""
+        return self.done is not None or (self._met and self._operator.upgrades > 0)
 
     async def arrived(self, call: Call) -> Answer | None:
+        self._met = self._met or call.number == self._number
         if self._at("before", call):
             raise Cut
         return None
@@ -55,8 +58,7 @@ class Kill(Disturbance):
         if moment != self._moment or call.number != self._number or self.done is not None:
             return False
         self.done = call
-        self.restarts += 1
-        self._operator.kill()
+        self.restarts += self._operator.kill()
         self.killed_at = time.monotonic()
         return True
 

@@ -98,7 +98,10 @@ class Operator:
         self._ended = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._wanted = False
+        self._killed = False
+        self.release = zygote  # of the process that was started last
         self.starts = 0
+        self.upgrades = 0  # that ended a process
 
     async def start(self) -> None:
         """Start it behind its proxy, and keep it running."""
@@ -108,9 +111,19 @@ class Operator:
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep())
 
-    def kill(self) -> None:
-        """SIGKILL: not another instruction."""
+    def kill(self) -> bool:
+        """SIGKILL: not another instruction. Whether it had been alive."""
+        alive = self._pidfd is not None and not self._killed
+        self._killed = True
         self._signal(signal.SIGKILL)
+        return alive
+
+    def upgrade(self, release: Zygote) -> bool:
+        """To another release; whether the process is of that one now."""
+        self.zygote = release
+        if self.release is not release:
+            self.upgrades += self.kill()
+        return self.release is release
 
     def pause(self) -> None:
         """SIGSTOP: it lives, and sees and does nothing."""
@@ -179,8 +192,11 @@ class Operator:
         values = {"pod_uid": self.identity, "pod_name": "operator"} | self._settings
         environment = {f"EVERLOOP_{name.upper()}": str(value) for name, value in values.items()}
         environment["KUBECONFIG"] = str(self._kubeconfig)
-        pid = await self.zygote.spawn(environment, self.log)
+        release = self.zygote
+        pid = await release.spawn(environment, self.log)
+        self.release = release
         self.starts += 1
+        self._killed = False
         self._ended = asyncio.Event()
         self._pidfd = fd = os.pidfd_open(pid)
         # Readable once the process has ended, whoever its parent is.

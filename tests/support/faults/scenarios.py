@@ -52,7 +52,7 @@ def a_run(namespace: str) -> list[Json]:
 
 
 def _run_done(world: World) -> bool:
-    return _complete(world, "trainingruns", f"{MODEL}-a") and _registered(world, 1)
+    return complete(world, "trainingruns", f"{MODEL}-a") and registered(world, 1)
 
 
 def _retried(world: World) -> bool:
@@ -84,7 +84,7 @@ def an_experiment(namespace: str) -> list[Json]:
 
 
 def _experiment_done(world: World) -> bool:
-    return _complete(world, "experiments", "search") and _registered(world, 1)
+    return complete(world, "experiments", "search") and registered(world, 1)
 
 
 EXPERIMENT = Scenario("experiment", an_experiment, _experiment_done)
@@ -163,7 +163,7 @@ def _in_vain(world: World) -> None:
 def retrained(world: World) -> bool:
     runs = world.list("trainingruns")
     return bool(runs) and all(_is(run, contract.COMPLETE) for run in runs) and (
-        _registered(world, 2)
+        registered(world, 2)
     )  # fmt: skip
 
 
@@ -197,12 +197,12 @@ def phase(item: Json) -> str:
     return str((item.get("status") or {}).get("phase"))
 
 
-def _complete(world: World, plural: str, name: str) -> bool:
+def complete(world: World, plural: str, name: str) -> bool:
     found = world.get(plural, name)
     return found is not None and _is(found, contract.COMPLETE)
 
 
-def _registered(world: World, number: int) -> bool:
+def registered(world: World, number: int) -> bool:
     """A version that has said what it is, and whose report knows of it."""
     version = world.get("modelversions", f"{MODEL}-v{number}")
     return version is not None and _is(version, contract.READY)

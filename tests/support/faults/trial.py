@@ -165,6 +165,7 @@ def _problems(
 def _unsound(world: World, disturbances: Sequence[Disturbance] = ()) -> Iterator[str]:
     """What an operator that comes to rest may hide: that it ended by itself, or met a bug."""
     restarts = sum(item.restarts for item in disturbances)
+    restarts += sum(replica.upgrades for replica in world.replicas)
     foreseen = frozenset().union(*(item.foreseen for item in disturbances))
     starts = {replica.identity: replica.starts for replica in world.replicas}
     if sum(starts.values()) != len(starts) + restarts:

@@ -41,6 +41,7 @@ class Ground:
 
     admin: Admin
     zygote: Zygote
+    before: Zygote  # of the release before
     folder: Path
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     door: asyncio.Lock = field(default_factory=asyncio.Lock)
