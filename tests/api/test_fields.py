@@ -14,7 +14,7 @@ from field_objects import make
 from field_schema import Property, spec_schemas, written
 from field_tries import DryRun, Fields, Stages, differs
 from field_worlds import (
-    Lives,
+    Back,
     experiment_and_back,
     experiment_stages,
     run_and_back,
@@ -33,7 +33,7 @@ from kube import Json, Kube
 
 SCHEMAS = spec_schemas()
 ENOUGH = 0.95  # of all properties
-Back = Callable[[Json, Json], Lives]
+AndBack = Callable[[Json, Json], Back]
 
 
 def _version_stages(spec: Json) -> Iterator[str]:
@@ -48,7 +48,7 @@ STAGES: dict[str, Stages] = {
     "Deployment": deployment_stages,
     "Monitor": monitor_stages,
 }
-AND_BACK: dict[str, Back] = {
+AND_BACK: dict[str, AndBack] = {
     "TrainingRun": run_and_back,
     "Experiment": experiment_and_back,
     "ModelVersion": version_and_back,
@@ -135,10 +135,10 @@ def test_changing_back_restores_everything(fields: Fields) -> None:
         stored, _ = fields.base(seed)
         changed, _ = fields.server.create(spec)
         assert changed is not None
-        unchanged, during, after = AND_BACK[fields.kind](stored, changed)
-        before = lived.get(seed.name) or lived.setdefault(seed.name, list(unchanged))
-        if differs(before, after):
+        back = AND_BACK[fields.kind](stored, changed)
+        if not back.restored:
             problems.append(f"{item.path}: not restored")
-        if item.path in fields.found.shown and not differs(before, during):
+        before = lived.get(seed.name) or lived.setdefault(seed.name, list(back.unchanged))
+        if item.path in fields.found.shown and not differs(before, back.changed):
             problems.append(f"{item.path}: changes nothing where it is changed later")
     assert not problems, "\n".join(problems)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -87,10 +88,16 @@ def passed(kind: Kind[Any], parent: Json, objects: list[Json], now: datetime) ->
         return shown(invalid)
 
 
-Lives = tuple[Iterator[str], Iterator[str], Iterator[str]]
+@dataclass(frozen=True)
+class Back:
+    """What becomes of an object that is changed later, and changed back."""
+
+    restored: bool  # whether it is as if nothing had been changed
+    unchanged: Iterator[str]  # its story
+    changed: Iterator[str]  # its story with a change that stays
 
 
-def run_and_back(spec: Json, changed: Json) -> Lives:
+def run_and_back(spec: Json, changed: Json) -> Back:
     """Job and status of a run under way: before a change, after it, after it was taken back."""
     run = make_run()
     run["spec"] = spec
@@ -103,21 +110,14 @@ def run_and_back(spec: Json, changed: Json) -> Lives:
             job["spec"] |= patch.manifest.get("spec", {})
         run["status"] = plan.status
         found.append(steady([job["spec"], plan.status]))
-    before, during, after = (iter([text]) for text in found)
-    return before, during, after
+    before, during, after = found
+    return Back(after == before, iter([before]), iter([during]))
 
 
-def experiment_and_back(spec: Json, changed: Json) -> Lives:
-    """How a search goes on unchanged and with a change that stays; and, with one that is taken
-    back, how it ends, since trials that were made meanwhile stay.
-    """
+def experiment_and_back(spec: Json, changed: Json) -> Back:
+    """How a search goes on; changed back, how it ends: trials that were made meanwhile stay."""
     unchanged, back = list(_searched(spec, spec, spec)), list(_searched(spec, changed, spec))
-    same_end = unchanged[-1] == back[-1]
-    return (
-        iter(unchanged),
-        _searched(spec, changed, changed),
-        iter(unchanged if same_end else back),
-    )
+    return Back(unchanged[-1] == back[-1], iter(unchanged), _searched(spec, changed, changed))
 
 
 def _searched(*specs: Json) -> Iterator[str]:
@@ -139,9 +139,9 @@ def _searched(*specs: Json) -> Iterator[str]:
     yield steady(ends)
 
 
-def version_and_back(spec: Json, changed: Json) -> Lives:
-    """A version."""
-    return version_stages(spec), version_stages(changed), version_stages(spec)
+def version_and_back(spec: Json, changed: Json) -> Back:
+    """A version, of which nothing may change."""
+    return Back(True, version_stages(spec), version_stages(changed))
 
 
 def run_stages(spec: Json) -> Iterator[str]:

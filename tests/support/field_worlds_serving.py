@@ -10,7 +10,7 @@ from functools import partial
 import monitors
 from deployment_world import World, make_deployment
 from field_schema import Json
-from field_worlds import Lives, shown, steady
+from field_worlds import Back, shown, steady
 
 from everloop import contract
 from everloop.api.modelversion import ModelVersion
@@ -84,28 +84,40 @@ def _never_ready(world: World) -> Iterator[str]:
 STORIES = (_serves, _good, _bad, _worse, _unanswered, _never_ready)
 
 
-def deployment_and_back(spec: Json, changed: Json) -> Lives:
-    """What it lives through unchanged, with a change that stays, and with one taken back."""
-    lives = ((spec, spec, spec), (spec, changed, changed), (spec, changed, spec))
-    before, during, after = (_lives(*specs) for specs in lives)
-    return before, during, after
+def deployment_and_back(spec: Json, changed: Json) -> Back:
+    """Every story, of one that was at rest before."""
+    unchanged, back = _rested(spec, spec, spec), _rested(spec, changed, spec)
+    return Back(
+        _at_rest(back) == _at_rest(unchanged),
+        _lives(unchanged),
+        _lives(_rested(spec, changed, changed)),
+    )
 
 
-def _lives(*specs: Json) -> Iterator[str]:
-    """Every story, of a Deployment that was at rest with each of these specs in turn.
-
-    That it ever had another champion is history, and stays.
-    """
-    began = _serving(specs[0])
-    _rest(began)
+def _rested(*specs: Json) -> World:
+    """A Deployment that was at rest with each of these specs in turn."""
+    world = _serving(specs[0])
+    _rest(world)
     for spec in specs[1:]:
-        began.edit(**copy.deepcopy(spec))
-        _rest(began)
-    for story in STORIES:
-        for text in story(copy.deepcopy(began)):
-            children, *others = json.loads(text)
-            lasting = [item for item in children if item["kind"] != "ControllerRevision"]
-            yield steady([lasting, *others])
+        world.edit(**copy.deepcopy(spec))
+        _rest(world)
+    return world
+
+
+def _at_rest(world: World) -> str:
+    return next(_steadily(iter([shown(copy.deepcopy(world).tick())])))
+
+
+def _lives(began: World) -> Iterator[str]:
+    return _steadily(text for story in STORIES for text in story(copy.deepcopy(began)))
+
+
+def _steadily(stages: Iterator[str]) -> Iterator[str]:
+    """Without times; and that there ever was another champion is history, and stays."""
+    for text in stages:
+        children, *others = json.loads(text)
+        lasting = [item for item in children if item["kind"] != "ControllerRevision"]
+        yield steady([lasting, *others])
 
 
 def _rest(world: World) -> None:
@@ -138,15 +150,15 @@ def _watched(begin: Callable[[], monitors.World]) -> Iterator[str]:
         yield shown(world.step(monitors.after(hours=hour, minutes=40)))
 
 
-def monitor_and_back(spec: Json, changed: Json) -> Lives:
-    """What it sees unchanged, with a change that stays, and with one that is taken back."""
-    lives = ((spec, spec, spec), (spec, changed, changed), (spec, changed, spec))
-    before, during, after = (_steadily(_watched(partial(_edited, *specs))) for specs in lives)
-    return before, during, after
-
-
-def _steadily(stages: Iterator[str]) -> Iterator[str]:
-    return (steady(json.loads(text)) for text in stages)
+def monitor_and_back(spec: Json, changed: Json) -> Back:
+    """What it sees, after it was at rest."""
+    unchanged, back = _edited(spec, spec, spec), _edited(spec, changed, spec)
+    before, after = _steadily(shown(world.step()) for world in (unchanged, back))
+    return Back(
+        after == before,
+        _steadily(_watched(partial(_edited, spec, spec, spec))),
+        _steadily(_watched(partial(_edited, spec, changed, changed))),
+    )
 
 
 def _edited(*specs: Json) -> monitors.World:
