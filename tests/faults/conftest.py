@@ -6,15 +6,17 @@ All tests share one event loop, and so the processes that belong to it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from devcluster.control_plane_only import ControlPlane
 from faults.admin import Admin
+from faults.many import Ahead, asked
 from faults.operators import Zygote
 from faults.plane import ROOT, administrator, control_plane
-from faults.trial import Baseline, Baselines
+from faults.trial import Baseline, by_itself
 from faults.world import Ground
 from previous import is_known, unpack
 
@@ -52,6 +54,4 @@ async def ground(
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def baseline(ground: Ground, request: pytest.FixtureRequest) -> Baseline:
     """How a scenario ends by itself, found out once."""
-    specs = (getattr(item, "callspec", None) for item in request.session.items)
-    asked = (spec.params.get("scenario") for spec in specs if spec is not None)
-    return Baselines(ground, [*dict.fromkeys(found for found in asked if found is not None)]).get
+    return Ahead(asked(request, "scenario"), partial(by_itself, ground)).get

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import pytest
+import pytest_asyncio
 from faults.catalogue import SCENARIOS
 from faults.disturbances import MOMENTS, Kill, Moment
+from faults.many import Ahead, asked, many
 from faults.scenarios import Scenario
-from faults.trial import Baseline, End, disturbed, many
+from faults.trial import Baseline, End, disturbed
 from faults.world import Ground, World
 
 log = logging.getLogger("trials")
@@ -40,18 +43,32 @@ async def killed(
     return end
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def at_every_write(
+    ground: Ground, baseline: Baseline, request: pytest.FixtureRequest
+) -> Callable[[Scenario], Awaitable[str]]:
+    """All trials of a scenario; those of the next wait for their turn meanwhile."""
+
+    async def find(scenario: Scenario) -> str:
+        wanted = await baseline(scenario)
+        ends = await many(
+            [
+                killed(ground, scenario, wanted, number, moment)
+                for number in range(1, wanted.writes + 1)
+                for moment in MOMENTS
+            ]
+        )
+        return summary(scenario, wanted, ends)
+
+    return Ahead(asked(request, "scenario"), find).get
+
+
 @every_scenario
 @pytest.mark.timeout(2400)
-async def test_every_write(ground: Ground, baseline: Baseline, scenario: Scenario) -> None:
-    wanted = await baseline(scenario)
-    ends = await many(
-        [
-            killed(ground, scenario, wanted, number, moment)
-            for number in range(1, wanted.writes + 1)
-            for moment in MOMENTS
-        ]
-    )
-    log.info(summary(scenario, wanted, ends))
+async def test_every_write(
+    at_every_write: Callable[[Scenario], Awaitable[str]], scenario: Scenario
+) -> None:
+    log.info(await at_every_write(scenario))
 
 
 @pytest.mark.sample

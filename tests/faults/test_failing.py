@@ -7,9 +7,10 @@ import logging
 import pytest
 from faults.catalogue import SCENARIOS
 from faults.disturbances import WAYS, Failing
+from faults.many import many
 from faults.rates import bounded, peaks, told
 from faults.scenarios import PROMOTION, Scenario
-from faults.trial import Baseline, End, disturbed, many
+from faults.trial import Baseline, End, disturbed
 from faults.world import Ground, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
+import pytest_asyncio
 from faults.disturbances import Pause
+from faults.many import Ahead
 from faults.operators import Operator
 from faults.proxy import Call
 from faults.scenarios import ALERT, PROMOTION, RUN, Scenario
@@ -33,40 +37,42 @@ def taking_a_report(wanted: End) -> Chosen:
     return lambda call: call.path == "/openid/v1/jwks"
 
 
-@pytest.mark.parametrize(
-    ("scenario", "choice"),
-    [
-        pytest.param(RUN, taking_a_report, id="taking-a-report"),
-        pytest.param(RUN, after(0.4), id="run-early"),
-        pytest.param(PROMOTION, after(0.25), id="promotion-early"),
-        pytest.param(PROMOTION, after(0.75), id="promotion-late"),
-        pytest.param(ALERT, after(0.75), id="alert"),
-    ],
+@dataclass(frozen=True)
+class Case:
+    """Where a leader is stopped."""
+
+    name: str
+    scenario: Scenario
+    choice: Choice
+
+
+CASES = (
+    Case("taking-a-report", RUN, taking_a_report),
+    Case("run-early", RUN, after(0.4)),
+    Case("promotion-early", PROMOTION, after(0.25)),
+    Case("promotion-late", PROMOTION, after(0.75)),
+    Case("alert", ALERT, after(0.75)),
 )
-async def test_writes_nothing(
-    ground: Ground,
-    baseline: Baseline,
-    scenario: Scenario,
-    choice: Choice,
-    request: pytest.FixtureRequest,
-) -> None:
-    wanted = await baseline(scenario)
-    name = f"ns-paused-{request.node.callspec.id}"
+
+
+async def paused(ground: Ground, baseline: Baseline, case: Case) -> None:
+    """One trial."""
+    wanted = await baseline(case.scenario)
     pauses: list[Pause] = []
     sleeper: list[Operator] = []
 
     def pause(world: World) -> list[Pause]:
-        pauses.append(Pause(world.operator, choice(wanted)))
+        pauses.append(Pause(world.operator, case.choice(wanted)))
         sleeper.append(world.operator)
         return pauses
 
-    async def paused() -> bool:
+    async def stands_still() -> bool:
         return pauses[0].paused.is_set()
 
     async def take_over(world: World) -> None:
         """Another replica does the rest; then the first one wakes, ends, and stands by."""
         first, successor = world.operator, world.replica("replica-2")
-        await until(paused, 60, "no pause")
+        await until(stands_still, 60, "no pause")
         await successor.start()
         world.operator = successor
         await until(successor.leads, 60, "nobody takes over")
@@ -77,10 +83,22 @@ async def test_writes_nothing(
 
         await until(ended, 30, "the first replica goes on")
 
+    name = f"ns-paused-{case.name}"
     await disturbed(
-        ground, scenario, name, wanted, disturb=pause, meanwhile=take_over, lease_seconds=8
+        ground, case.scenario, name, wanted, disturb=pause, meanwhile=take_over, lease_seconds=8
     )
     late = [call for call in sleeper[0].proxy.calls if call.time > pauses[0].resumed_at]
     assert not [str(call) for call in late if call.number], "it woke and wrote"
-    if choice is taking_a_report:
+    if case.choice is taking_a_report:
         assert KEPT_NOTHING in sleeper[0].said(), "it did not come to keep the report"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def side_by_side(ground: Ground, baseline: Baseline) -> Callable[[Case], Awaitable[None]]:
+    """They mostly wait, for a Lease to run out."""
+    return Ahead(CASES, partial(paused, ground, baseline), next_ones=len(CASES)).get
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+async def test_writes_nothing(side_by_side: Callable[[Case], Awaitable[None]], case: Case) -> None:
+    await side_by_side(case)

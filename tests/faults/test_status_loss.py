@@ -8,8 +8,9 @@ import pytest
 from faults.admin import Json
 from faults.catalogue import SCENARIOS
 from faults.disturbances import EraseStatus, erase_status
+from faults.many import many
 from faults.scenarios import MODEL, PROMOTION, ROLLOUT, Scenario
-from faults.trial import Baseline, End, check_rates, disturbed, many
+from faults.trial import Baseline, End, check_rates, disturbed
 from faults.world import Ground, World, until
 from samples import make_deployment, make_model_version
 

@@ -8,9 +8,10 @@ import pytest
 from faults.admin import Json
 from faults.catalogue import SCENARIOS
 from faults.disturbances import MOMENTS, Moment, Upgrade
+from faults.many import many
 from faults.normalise import State
 from faults.scenarios import Scenario
-from faults.trial import Baseline, End, disturbed, many, undisturbed
+from faults.trial import Baseline, End, disturbed, undisturbed
 from faults.world import Ground, World
 from previous import is_known
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+import pytest_asyncio
 from faults.catalogue import SCENARIOS
 from faults.deletions import DELETIONS
 from faults.disturbances import Kill
+from faults.many import Ahead, asked, many
 from faults.proxy import Disturbance
 from faults.scenarios import Scenario
-from faults.trial import Baseline, End, check_rates, disturbed, many
+from faults.trial import Baseline, End, check_rates, disturbed
 from faults.views import DelayedWatches, FrozenWatches, LaggingView, LostDeletions
 from faults.world import Ground, World
 
@@ -48,19 +50,30 @@ async def seen(ground: Ground, scenario: Scenario, wanted: End, view: View, numb
     return end
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def in_every_scenario(
+    ground: Ground, baseline: Baseline, request: pytest.FixtureRequest
+) -> Callable[[View], Awaitable[None]]:
+    """All trials of a view, begun early, in the middle and late; then those of the next."""
+
+    async def find(view: View) -> None:
+        await many(in_scenario(ground, baseline, scenario, view) for scenario in SCENARIOS)
+
+    return Ahead(asked(request, "view"), find).get
+
+
+async def in_scenario(ground: Ground, baseline: Baseline, scenario: Scenario, view: View) -> None:
+    wanted = await baseline(scenario)
+    if view is deletions_lost and not wanted.deletions:
+        assert scenario not in DELETIONS, f"{scenario.name}: nothing is deleted"
+        return
+    parts = (1,) if view in (delayed, deletions_lost) else (1, 2, 3)
+    # the first write is the start's, before there is a watch
+    numbers = [max(wanted.fewest * part // 4, 2) for part in parts]
+    await many(seen(ground, scenario, wanted, view, number) for number in numbers)
+
+
 @pytest.mark.parametrize("view", VIEWS, ids=[view.__name__ for view in VIEWS])
 @pytest.mark.timeout(1200)
-async def test_same_end(ground: Ground, baseline: Baseline, view: View) -> None:
-    """Begun early, in the middle and late, in every scenario."""
-
-    async def in_scenario(scenario: Scenario) -> None:
-        wanted = await baseline(scenario)
-        if view is deletions_lost and not wanted.deletions:
-            assert scenario not in DELETIONS, f"{scenario.name}: nothing is deleted"
-            return
-        parts = (1,) if view in (delayed, deletions_lost) else (1, 2, 3)
-        # the first write is the start's, before there is a watch
-        numbers = [max(wanted.fewest * part // 4, 2) for part in parts]
-        await many(seen(ground, scenario, wanted, view, number) for number in numbers)
-
-    await many(in_scenario(scenario) for scenario in SCENARIOS)
+async def test_same_end(in_every_scenario: Callable[[View], Awaitable[None]], view: View) -> None:
+    await in_every_scenario(view)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from faults.world import LOOK_SECONDS, Ground, World
 
 log = logging.getLogger("trials")
 T = TypeVar("T")
+K = TypeVar("K")
 DEADLINE_SECONDS = 150.0
 QUIET_SECONDS = 1.5  # at rest: nothing is written for so long
 PATIENCE_SECONDS = 30.0  # longer than anything that a plan waits for
@@ -260,54 +260,30 @@ def check_rates(name: str, wanted: End, end: End) -> None:
 Baseline = Callable[[Scenario], Awaitable[End]]
 
 
-class Baselines:
-    """How scenarios end undisturbed: some runs of each, whose ends must be the same."""
+async def by_itself(ground: Ground, scenario: Scenario) -> End:
+    """How it ends undisturbed: some runs, whose ends must be the same.
 
-    def __init__(self, ground: Ground, order: Sequence[Scenario]) -> None:
-        """`order` is that in which they will be asked for: the next is found out ahead."""
-        self._ground = ground
-        self._after = dict(itertools.pairwise(order))
-        self._found: dict[Scenario, asyncio.Task[End]] = {}
-
-    async def get(self, scenario: Scenario) -> End:
-        """The end, with the most and the fewest writes that a run needed; found out once."""
-        for item in (scenario, self._after.get(scenario)):
-            if item is not None and item not in self._found:
-                self._found[item] = asyncio.create_task(self._find(item))
-        return await self._found[scenario]
-
-    async def _find(self, scenario: Scenario) -> End:
-        name = f"ns-{scenario.name}-by-itself"
-        first, *others = await asyncio.gather(
-            *(undisturbed(self._ground, scenario, name) for _ in range(BASELINES))
-        )
-        for other in others:
-            difference = normalise.difference(first.state, other.state)
-            logs = f"{first.log}\n{other.log}"
-            assert not difference, f"{scenario.name} has no one end:\n{difference}\n{logs}"
-            first.writes = max(first.writes, other.writes)
-            first.fewest = min(first.fewest, other.fewest)
-            first.requests = max(first.requests, other.requests)
-            first.deletions = min(first.deletions, other.deletions)
-            first.peaks = highest((first.peaks, other.peaks))
-        log.info(
-            "%s by itself: %d to %d writes, up to %d requests, %s",
-            scenario.name,
-            first.fewest,
-            first.writes,
-            first.requests,
-            told(first.peaks),
-        )
-        return first
-
-
-async def many(trials: Iterable[Coroutine[None, None, T]]) -> list[T]:
-    """Run trials side by side; AssertionError with what all that failed say."""
-    ends = await asyncio.gather(*trials, return_exceptions=True)
-    failures = [str(end) for end in ends if isinstance(end, AssertionError)]
-    count = f"{len(failures)} of {len(ends)} failed"
-    assert not failures, f"{count}:\n" + "\n\n".join(failures[:ENOUGH])
-    for end in ends:
-        if isinstance(end, BaseException):
-            raise end
-    return [end for end in ends if not isinstance(end, BaseException)]
+    With the most and the fewest writes that a run needed.
+    """
+    name = f"ns-{scenario.name}-by-itself"
+    first, *others = await asyncio.gather(
+        *(undisturbed(ground, scenario, name) for _ in range(BASELINES))
+    )
+    for other in others:
+        difference = normalise.difference(first.state, other.state)
+        logs = f"{first.log}\n{other.log}"
+        assert not difference, f"{scenario.name} has no one end:\n{difference}\n{logs}"
+        first.writes = max(first.writes, other.writes)
+        first.fewest = min(first.fewest, other.fewest)
+        first.requests = max(first.requests, other.requests)
+        first.deletions = min(first.deletions, other.deletions)
+        first.peaks = highest((first.peaks, other.peaks))
+    log.info(
+        "%s by itself: %d to %d writes, up to %d requests, %s",
+        scenario.name,
+        first.fewest,
+        first.writes,
+        first.requests,
+        told(first.peaks),
+    )
+    return first
