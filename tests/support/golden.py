@@ -120,6 +120,17 @@ class FakeReader:
                 return item
         return None
 
+    async def children(
+        self, api_version: str, kind: str, owner: Object, labels: str
+    ) -> Sequence[Object]:
+        name, _, value = labels.partition("=")
+        return [
+            item
+            for item in FakeView(self.objects).children(kind, owner)
+            if item["apiVersion"] == api_version
+            and item["metadata"].get("labels", {}).get(name) == value
+        ]
+
     async def warnings(self, namespace: str, uid: str) -> Sequence[Object]:
         return self.events_by_uid.get(uid, [])
 

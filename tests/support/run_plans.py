@@ -36,13 +36,15 @@ def plan(
     run: Dict,
     *objects: Dict,
     live: Sequence[Dict] = (),
+    gone: Sequence[Dict] = (),
     events: dict[str, list[Dict]] | None = None,
     now: str = NOW,
 ) -> Plan:
+    """By the cache, which has not seen what is `live` and still has what is `gone`."""
     reader = FakeReader([run, *objects, *live], events or {})
     settings = Settings(network_policies=False)  # test_network.py is about those
     outside = FakeOutside(settings, reader)
-    return tick(KIND, run, [run, *objects], outside, datetime.fromisoformat(now))
+    return tick(KIND, run, [run, *objects, *gone], outside, datetime.fromisoformat(now))
 
 
 def made(result: Plan) -> list[str]:

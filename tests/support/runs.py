@@ -130,7 +130,11 @@ def make_pod(job: Dict, *states: Dict, phase: str = "Pending", **status: Any) ->
         {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": f"{job['metadata']['name']}-x7k2p", "namespace": NAMESPACE},
+            "metadata": {
+                "name": f"{job['metadata']['name']}-x7k2p",
+                "namespace": NAMESPACE,
+                "labels": {"batch.kubernetes.io/job-name": job["metadata"]["name"]},
+            },
             "spec": {},
         },
         job,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 import runs
 from run_plans import (
     FAILED_STEP,
@@ -28,6 +30,7 @@ from runs import (
 from everloop import contract
 from everloop.api.conditions import find, is_true
 from everloop.api.report import from_config_map
+from everloop.manifests.trainingrun import IMAGES_KEY
 
 Dict = dict[str, Any]
 
@@ -135,6 +138,33 @@ def test_what_was_fetched_outlives_the_pod_where_there_may_be_a_retry() -> None:
     assert child.manifest["metadata"]["annotations"] == noted
     single = make_run()
     assert plan(single, make_config(single), make_job(single), pod).patches == ()
+
+
+@pytest.mark.parametrize("seen", [[], [FETCHED], [FETCHED, running()]])
+def test_a_job_that_is_seen_to_fail_before_its_pod_fails_as_the_pod_says(seen: list[Dict]) -> None:
+    """Both are watched, apart from each other."""
+    run, config, job, pod = failed_run()
+    job["status"] = job_condition("Failed", "BackoffLimitExceeded")
+    before = [make_pod(job, *seen, phase="Running")] if seen else []
+    result = plan(run, config, job, live=[pod], gone=before)
+    assert ready(result) == ("False", "Error")
+    told = result.children[0].manifest["data"]
+    assert "KeyError: 'carrier'" in json.loads(told[contract.REPORT_KEY])["failure"]["message"]
+    assert "train" in json.loads(told[IMAGES_KEY])
+    again, config, job, pod = failed_run(retries=1)
+    job["status"] = job_condition("Failed", "BackoffLimitExceeded")
+    (child,) = plan(again, config, job, live=[pod]).children
+    noted = child.manifest["metadata"]["annotations"]
+    assert contract.ANNOTATION_RESOLUTION in noted, "it trains on what was fetched"
+
+
+def test_a_pod_that_was_deleted_is_told_of_with_the_step_it_was_at() -> None:
+    run = make_run()
+    job = make_job(run, status=job_condition("Failed", "BackoffLimitExceeded"))
+    pod = make_pod(job, FETCHED, running(), phase="Running")
+    result = plan(run, make_config(run), job, gone=[pod])
+    assert ready(result) == ("False", "PodDeleted")
+    assert "step train" in str(result.status)
 
 
 def test_the_last_retry_ends_the_run() -> None:

@@ -40,6 +40,22 @@ class LiveKube:
         """One object, or None."""
         return await self._client.get(api_version, kind, namespace, name)
 
+    async def children(
+        self, api_version: str, kind: str, owner: Object, labels: str
+    ) -> Sequence[Object]:
+        """Objects of a kind with these labels whose controller is `owner`, as they are now."""
+        namespace = objects.metadata(owner)["namespace"]
+        found = [
+            item
+            async for page in self._client.pages(api_version, kind, namespace, labels)
+            for item in page.get("items") or ()
+        ]
+        return [
+            item
+            for item in found
+            if (objects.controller(item) or {}).get("uid") == objects.uid(owner)
+        ]
+
     async def warnings(self, namespace: str, uid: str) -> Sequence[Object]:
         """Kubernetes Events of type Warning about the object with this uid, oldest first."""
         return await self._warnings.of(namespace, uid)

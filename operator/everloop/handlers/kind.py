@@ -99,6 +99,12 @@ class Reader(Protocol):
         self, api_version: str, kind: str, namespace: str, name: str
     ) -> Object | None: ...
 
+    async def children(
+        self, api_version: str, kind: str, owner: Object, labels: str
+    ) -> Sequence[Object]:
+        """Objects of a kind with these labels whose controller is `owner`, as they are now."""
+        ...
+
     async def warnings(self, namespace: str, uid: str) -> Sequence[Object]:
         """Kubernetes Events of type Warning about the object with this uid, oldest first.
 

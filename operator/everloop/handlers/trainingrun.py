@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,9 @@ from everloop.manifests.network import RUNS
 from everloop.manifests.trainingrun import build_champion, config_name, report_name
 from everloop.manifests.trainingrun_job import job_name
 from everloop.plans.trainingrun import Observed, is_over, plan
-from everloop.plans.trainingrun_attempt import Attempt, wants_warnings
+from everloop.plans.trainingrun_attempt import Attempt, unexplained, wants_warnings
+
+LABEL_JOB = "batch.kubernetes.io/job-name"  # of a Job's pods, by its controller
 
 
 def references(run: Object) -> Iterable[Ref]:
@@ -62,7 +65,8 @@ async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tu
     """All attempts that were ever made, in order.
 
     An attempt that status knows and the cache does not was deleted, or is too new: a live read
-    tells. Warnings are read only while the last one waits for its start.
+    tells, and so with the pod of a Job that failed. Warnings are read only while the last one waits
+    for its start.
     """
     jobs = {job["metadata"]["name"]: job for job in view.children("Job", run)}
     name = run["metadata"]["name"]
@@ -78,13 +82,23 @@ async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tu
             job = await _live_job(run, outside, job_name(name, number))
         attempts.append(Attempt(number, job, _pod(view, job)))
     if attempts and not ended:
-        attempts[-1] = await _with_events(run, attempts[-1], outside)
+        last = await _with_live_pod(attempts[-1], outside)
+        attempts[-1] = await _with_events(run, last, outside)
     return tuple(attempts)
 
 
 async def _live_job(run: Object, outside: Any, name: str) -> Object | None:
     namespace = run["metadata"]["namespace"]
     return own(run, await outside.kube.get("batch/v1", "Job", namespace, name))
+
+
+async def _with_live_pod(attempt: Attempt, outside: Any) -> Attempt:
+    """Pods and Jobs are watched apart, and a Job may be seen to fail before its pod is."""
+    if attempt.job is None or not unexplained(attempt):
+        return attempt
+    name = attempt.job["metadata"]["name"]
+    pods = await outside.kube.children("v1", "Pod", attempt.job, f"{LABEL_JOB}={name}")
+    return replace(attempt, pod=_newest(pods) or attempt.pod)
 
 
 async def _with_events(run: Object, attempt: Attempt, outside: Any) -> Attempt:
@@ -99,17 +113,20 @@ async def _with_events(run: Object, attempt: Attempt, outside: Any) -> Attempt:
 
 
 def _pod(view: View, job: Object | None) -> Object | None:
-    """The Job's pod; after a suspension the newest, and rather one that is not going away."""
-    if job is None:
-        return None
-    pods = sorted(
-        view.children("Pod", job),
+    """The Job's pod, as it was a moment ago."""
+    return None if job is None else _newest(view.children("Pod", job))
+
+
+def _newest(pods: Iterable[Object]) -> Object | None:
+    """After a suspension there are several: rather one that is not going away."""
+    ordered = sorted(
+        pods,
         key=lambda pod: (
             "deletionTimestamp" not in pod["metadata"],
             pod["metadata"]["creationTimestamp"],
         ),
     )
-    return pods[-1] if pods else None
+    return ordered[-1] if ordered else None
 
 
 async def _champion(run: Object, view: View, outside: Any) -> tuple[dict[str, Any] | None, str]:

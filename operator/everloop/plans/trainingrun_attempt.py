@@ -25,6 +25,7 @@ SOON = timedelta(seconds=3)  # most pods have begun by then, and nobody has to a
 LATE = timedelta(seconds=8)  # a Job that its controller has not begun with
 # What these events say, the waiting container says better.
 OF_CONTAINERS = ("Failed", "BackOff", "InspectFailed")
+POD_DELETED = "PodDeleted"
 # These can't get better, however long one waits.
 HOPELESS = ("InvalidImageName",)
 # The kubelet alternates between these two: one reason, so that status does not flap.
@@ -100,6 +101,11 @@ def wants_warnings(attempt: Attempt, now: datetime) -> bool:
     status = (attempt.job or {}).get("status", {})
     refused = bool(status.get("startTime")) and not status.get("active")
     return refused or waited >= LATE  # until the Job's controller has come to it, nobody knows more
+
+
+def unexplained(attempt: Attempt) -> bool:
+    """Whether the Job failed because its pod did, and the pod that is known has not."""
+    return standing(attempt).reason == POD_DELETED
 
 
 def lingers(attempt: Attempt) -> bool:
@@ -185,7 +191,7 @@ def _job_failure(job: Object, pod: Object | None, ended: Mapping[str, Any]) -> S
         limit = job["spec"].get("activeDeadlineSeconds")
         return _failed(step, reason, _about(step, f"the attempt took longer than {limit} s"))
     if reason == "BackoffLimitExceeded":
-        return _failed(step, "PodDeleted", _about(step, "the attempt's pod was deleted"))
+        return _failed(step, POD_DELETED, _about(step, "the attempt's pod was deleted"))
     return _failed(step, reason, _about(step, str(ended.get("message") or reason)))
 
 

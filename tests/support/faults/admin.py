@@ -62,7 +62,8 @@ class Admin:
         config = json.loads(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self.server: str = cluster["server"]
-        context = ssl.create_default_context(cafile=cluster["certificate-authority"])
+        self.authority: str = cluster["certificate-authority"]
+        context = ssl.create_default_context(cafile=self.authority)
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=context),
             headers={"Authorization": f"Bearer {user['token']}"},

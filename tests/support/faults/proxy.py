@@ -118,10 +118,12 @@ class Proxy:
 
     def write_kubeconfig(self, file: Path) -> None:
         """Write a kubeconfig that leads here."""
+        # Nothing is encrypted; without an authority each start would read all of the system's.
+        cluster = {"server": self._url, "certificate-authority": self._admin.authority}
         config = {
             "current-context": "proxy",
             "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
-            "clusters": [{"name": "proxy", "cluster": {"server": self._url}}],
+            "clusters": [{"name": "proxy", "cluster": cluster}],
             "users": [{"name": "operator", "user": {}}],
         }
         file.write_text(json.dumps(config))
