@@ -16,7 +16,7 @@ from faults.world import Ground, World
 from previous import is_known
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-STEPS = 6  # an upgrade after each sixth of the writes
+STEPS = 4  # an upgrade after each quarter of the writes
 
 
 def made_once(item: Json) -> bool:
