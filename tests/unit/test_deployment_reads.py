@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -181,10 +181,10 @@ class NoPrometheus:
         raise PrometheusUnavailable("no answer from http://prometheus:9090")
 
 
-def outside(prometheus: Any) -> Outside:
+def outside(prometheus: Any, live: Sequence[Any] = ()) -> Outside:
     return Outside(
         settings=Settings(),
-        kube=FakeReader([]),
+        kube=FakeReader(live),
         prometheus=prometheus,
         http=Routers({}),
         report_ca=str,
@@ -206,6 +206,32 @@ async def test_prometheus_is_asked_in_analysis_steps_only() -> None:
     item = {**ITEM, "status": {**ITEM["status"], "step": 0}}
     found = await observe(item, FakeView([item]), outside(NoPrometheus()))
     assert found.evidence.problem == ""
+
+
+@pytest.mark.parametrize("ready_by_now", [True, False])
+async def test_a_challenger_that_seems_late_is_looked_at_before_it_is_rejected(
+    ready_by_now: bool,
+) -> None:
+    def challenger(status: str) -> dict[str, Any]:
+        found = server(
+            "flights-v2",
+            conditions=[
+                {
+                    "type": "Available",
+                    "status": status,
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }
+            ],
+        )
+        owner = {"controller": True, "uid": "uid-flights"}
+        found["metadata"]["ownerReferences"] = [owner]
+        return found
+
+    seen, now = challenger("False"), challenger("True" if ready_by_now else "False")
+    found = await observe(ITEM, FakeView([ITEM, seen]), outside(None, live=[now]))
+    assert (found.servers["flights-v2"].down_since is None) == ready_by_now
+    gone = await observe(ITEM, FakeView([ITEM, seen]), outside(None))
+    assert "flights-v2" not in gone.servers
 
 
 class Answers:

@@ -158,6 +158,19 @@ def test_a_job_that_is_seen_to_fail_before_its_pod_fails_as_the_pod_says(seen: l
     assert contract.ANNOTATION_RESOLUTION in noted, "it trains on what was fetched"
 
 
+def test_an_attempt_that_has_begun_unseen_is_not_late() -> None:
+    """A watch may be behind for minutes, and the deadline be shorter."""
+    run = make_run(startDeadlineSeconds=60)
+    job = make_job(run, status={"active": 1})
+    begun = make_pod(job, FETCHED, running(), phase="Running")
+    late = "2026-01-01T12:10:00Z"
+    result = plan(run, make_config(run), job, live=[begun], gone=[make_pod(job)], now=late)
+    assert (result.children, ready(result)) == ((), ("False", "Running"))
+    waits = make_pod(job, FETCHED, waiting("ErrImagePull", "nope:1: not found"))
+    result = plan(run, make_config(run), job, live=[waits], gone=[make_pod(job)], now=late)
+    assert ready(result) == ("False", "ImagePullBackOff")
+
+
 def test_a_pod_that_was_deleted_is_told_of_with_the_step_it_was_at() -> None:
     run = make_run()
     job = make_job(run, status=job_condition("Failed", "BackoffLimitExceeded"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from everloop import contract
@@ -29,7 +29,9 @@ from everloop.handlers.resources import (
     SERVICES,
 )
 from everloop.manifests.router import router_name
+from everloop.manifests.server import server_name
 from everloop.plans.analysis import Stratum, count
+from everloop.plans.clock import Clock
 from everloop.plans.deployment import plan
 from everloop.plans.deployment_modes import parse_time
 from everloop.plans.deployment_observed import Observed
@@ -54,7 +56,8 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
     labels = {contract.LABEL_DEPLOYMENT: name}
     pods = view.list("Pod", namespace, labels)
     servers, services = view.children("Deployment.apps", item), view.children("Service", item)
-    routers, evidence, scraped = await asyncio.gather(
+    servers, routers, evidence, scraped = await asyncio.gather(
+        _in_time(deployment, servers, outside),
         read_routers(pods, outside.http),
         _evidence(deployment, outside),
         outside.kube.serves(POD_MONITORS.api_version, POD_MONITORS.kind),
@@ -80,6 +83,27 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
         policies=tuple(view.children(NETWORK_POLICIES.kind, item)),
         conditions=tuple((item.get("status") or {}).get("conditions") or ()),
     )
+
+
+async def _in_time(
+    deployment: Deployment, servers: Sequence[Object], outside: Outside
+) -> Sequence[Object]:
+    """The servers; those of a challenger that seems late as they are now.
+
+    It would be rejected for good, and where a watch is behind it may have been ready for long.
+    """
+    challenger, rollout = deployment.status.challenger, deployment.spec.rollout
+    late = read_servers(servers, (), ()).get(challenger or "")
+    if late is None or late.down_since is None or late.uid is None or rollout is None:
+        return servers
+    if datetime.now(UTC) < late.down_since + Clock.real(rollout.ready_deadline):
+        return servers
+    name = server_name(deployment.metadata.name, late.number)
+    live = await outside.kube.get(
+        APPS_DEPLOYMENTS.api_version, "Deployment", deployment.metadata.namespace, name
+    )
+    others = [item for item in servers if item["metadata"]["uid"] != late.uid]
+    return [*others, live] if live and live["metadata"]["uid"] == late.uid else others
 
 
 def _versions(deployment: Deployment, view: View) -> dict[str, ModelVersion]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from everloop import contract
 from everloop.api.modelversion import ModelVersion
+from everloop.api.trainingrun import TrainingRun
 from everloop.handlers.kind import Kind, Object, Ref, View
 from everloop.handlers.owned import own
 from everloop.handlers.resources import (
@@ -25,7 +26,7 @@ from everloop.manifests.network import RUNS
 from everloop.manifests.trainingrun import build_champion, config_name, report_name
 from everloop.manifests.trainingrun_job import job_name
 from everloop.plans.trainingrun import Observed, is_over, plan
-from everloop.plans.trainingrun_attempt import Attempt, unexplained, wants_warnings
+from everloop.plans.trainingrun_attempt import Attempt, rests_on_what_is_not_seen, wants_warnings
 
 LABEL_JOB = "batch.kubernetes.io/job-name"  # of a Job's pods, by its controller
 
@@ -82,7 +83,7 @@ async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tu
             job = await _live_job(run, outside, job_name(name, number))
         attempts.append(Attempt(number, job, _pod(view, job)))
     if attempts and not ended:
-        last = await _with_live_pod(attempts[-1], outside)
+        last = await _with_live_pod(run, attempts[-1], outside)
         attempts[-1] = await _with_events(run, last, outside)
     return tuple(attempts)
 
@@ -92,9 +93,15 @@ async def _live_job(run: Object, outside: Any, name: str) -> Object | None:
     return own(run, await outside.kube.get("batch/v1", "Job", namespace, name))
 
 
-async def _with_live_pod(attempt: Attempt, outside: Any) -> Attempt:
-    """Pods and Jobs are watched apart, and a Job may be seen to fail before its pod is."""
-    if attempt.job is None or not unexplained(attempt):
+async def _with_live_pod(run: Object, attempt: Attempt, outside: Any) -> Attempt:
+    """Before an attempt fails for what was not seen of its pod, the pod is looked at.
+
+    Pods and Jobs are watched apart: a Job may be seen to fail before its pod is, and where the
+    watch of pods is behind, one that is not seen to begin may have begun.
+    """
+    seconds = TrainingRun.model_validate(run).spec.start_deadline_seconds
+    now = datetime.now(UTC)
+    if attempt.job is None or not rests_on_what_is_not_seen(attempt, seconds, now):
         return attempt
     name = attempt.job["metadata"]["name"]
     pods = await outside.kube.children("v1", "Pod", attempt.job, f"{LABEL_JOB}={name}")

@@ -38,6 +38,7 @@ from everloop.plans.trainingrun_attempt import (
     Standing,
     images,
     lingers,
+    overdue,
     resolution,
     standing,
     start_deadline,
@@ -177,8 +178,7 @@ def _with_deadlines(stands: Standing, run: TrainingRun, now: datetime) -> Standi
     if run.spec.suspend and stands.state == "Starting":
         return stands
     seconds = run.spec.start_deadline_seconds
-    deadline = start_deadline(stands, seconds)
-    if stands.state == "Starting" and deadline and now >= deadline:
+    if overdue(stands, seconds, now):
         what = f"step {stands.step}" if stands.step else "the pod"
         return Standing(
             "Failed",

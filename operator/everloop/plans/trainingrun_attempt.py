@@ -103,9 +103,10 @@ def wants_warnings(attempt: Attempt, now: datetime) -> bool:
     return refused or waited >= LATE  # until the Job's controller has come to it, nobody knows more
 
 
-def unexplained(attempt: Attempt) -> bool:
-    """Whether the Job failed because its pod did, and the pod that is known has not."""
-    return standing(attempt).reason == POD_DELETED
+def rests_on_what_is_not_seen(attempt: Attempt, start_seconds: float, now: datetime) -> bool:
+    """Whether it counts as failed because its pod is not known to have failed, or to have begun."""
+    stands = standing(attempt)
+    return stands.reason == POD_DELETED or overdue(stands, start_seconds, now)
 
 
 def lingers(attempt: Attempt) -> bool:
@@ -305,6 +306,12 @@ def _condition(owner: Object, name: str, status: str = "True") -> Mapping[str, A
 
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def overdue(stands: Standing, start_seconds: float, now: datetime) -> bool:
+    """Whether it has waited for its start for longer than it may."""
+    deadline = start_deadline(stands, start_seconds)
+    return stands.state == "Starting" and deadline is not None and now >= deadline
 
 
 def start_deadline(standing: Standing, seconds: float) -> datetime | None:
