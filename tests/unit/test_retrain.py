@@ -200,6 +200,25 @@ def test_versions_that_are_rejected_or_not_eligible_do_not_wait() -> None:
     assert len(world.runs) == 1
 
 
+@pytest.mark.parametrize("seen", [True, False], ids=["not-judged-yet", "not-in-the-cache-yet"])
+def test_what_came_of_a_run_is_waited_for_from_the_moment_the_run_has_ended(seen: bool) -> None:
+    """An alert fires until its version serves, and there need be no cooldown."""
+    world = firing_world(retrain={"signals": ["InputDrift"], "cooldown": "0s"})
+    world.step(after(seconds=1))
+    version = make_version(2)
+    del version["status"]
+    world.versions.append(version)
+    world.hidden = set() if seen else {"flights-v2"}
+    world.finish(world.runs[0], after(minutes=10))
+    world.runs[0]["status"]["modelVersion"] = "flights-v2"
+    world.step(after(minutes=10, seconds=1))
+    assert len(world.runs) == 1
+    assert world.refusals() == {"NewerVersionWaiting": 1}
+    world.versions.pop()
+    world.step(after(minutes=10, seconds=2))
+    assert len(world.runs) == 2, "somebody deleted it, and the need is still there"
+
+
 def test_cooldown_counts_from_the_end_of_the_last_run() -> None:
     world = firing_world()
     world.step(after(seconds=1))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, cast, get_args
 
 from everloop import contract
-from everloop.api.conditions import is_true
+from everloop.api.conditions import find, is_true
 from everloop.api.deployment import Deployment
 from everloop.api.json_text import read_object
 from everloop.api.modelversion import ModelVersion
@@ -67,6 +67,8 @@ async def observe(parent: Object, view: View, outside: Any) -> Observed:
     champion = _champion(deployment, view, namespace)
     records = _records(view, namespace, name)
     runs = await _runs(view, outside, namespace, name, records)
+    watch = await _watch(outside.prometheus, monitor, champion, outside.settings)
+    unseen = await _unseen_version(view, outside, namespace, runs) if _fires(watch) else ()
     rules = [
         *view.children("PrometheusRule", parent),
         *(
@@ -83,8 +85,8 @@ async def observe(parent: Object, view: View, outside: Any) -> Observed:
         deployment=deployment,
         champion=champion,
         champion_ended=_trained(champion, view, namespace),
-        waiting=_waiting(deployment, champion, view, namespace),
-        watch=await _watch(outside.prometheus, monitor, champion, outside.settings),
+        waiting=_waiting(deployment, champion, view, unseen),
+        watch=watch,
         run_names=tuple(view.names("TrainingRun", namespace)),
         runs=runs,
         records=records,
@@ -110,19 +112,50 @@ def _trained(champion: ModelVersion | None, view: View, namespace: str) -> datet
 
 
 def _waiting(
-    deployment: Deployment | None, champion: ModelVersion | None, view: View, namespace: str
+    deployment: Deployment | None,
+    champion: ModelVersion | None,
+    view: View,
+    unseen: Iterable[Object],
 ) -> tuple[str, ...]:
     if deployment is None or champion is None:
         return ()
     rejected = {item.model_version for item in deployment.status.rejected or ()}
+    namespace, model = deployment.metadata.namespace, champion.spec.model_name
     newer = [
         (item["spec"]["version"], item["metadata"]["name"])
-        for item in view.list("ModelVersion", namespace, model=champion.spec.model_name)
+        for item in (*view.list("ModelVersion", namespace, model=model), *unseen)
         if item["spec"]["version"] > champion.spec.version
         and item["metadata"]["name"] not in rejected
-        and is_true(item.get("status"), contract.ELIGIBLE)
+        and _may_challenge(item)
     ]
     return tuple(name for _, name in sorted(newer))
+
+
+def _may_challenge(version: Object) -> bool:
+    """A version that nobody has looked at yet may: a run is Complete once its version is there."""
+    status = version.get("status")
+    known = find(status, contract.ELIGIBLE) or find(status, contract.READY)
+    return known is None or is_true(status, contract.ELIGIBLE)
+
+
+def _fires(watch: Watch | None) -> bool:
+    groups = watch.groups if watch is not None else ()
+    return any(alert.firing for group in groups for alert in group.alerts)
+
+
+async def _unseen_version(
+    view: View, outside: Any, namespace: str, runs: Iterable[SeenRun]
+) -> tuple[Object, ...]:
+    """What came of the newest run, if the cache does not have it: deleted, or too new for it.
+
+    Else an alert that still fires would train again, for what that version may have mended.
+    """
+    ended = [(run.ended, run.version) for run in runs if run.ended is not None and run.version]
+    _, name = max(ended, default=(None, ""))
+    if not name or view.get("ModelVersion", namespace, name) is not None:
+        return ()
+    live = await outside.kube.get(contract.API_VERSION, "ModelVersion", namespace, name)
+    return (live,) if live is not None else ()
 
 
 def _records(view: View, namespace: str, monitor: str) -> tuple[Record, ...]:
@@ -193,6 +226,7 @@ def _run(run: Object, monitor: str, recorded: Collection[str]) -> SeenRun | None
         model=str((run.get("spec") or {}).get("modelName") or ""),
         finished=is_true(status, contract.COMPLETE) or is_true(status, contract.FAILED),
         ended=_time(status.get("completionTime")),
+        version=str(status.get("modelVersion") or ""),
         made=meta.get("creationTimestamp", ""),
         trigger=trigger,
     )

@@ -73,6 +73,7 @@ class SeenRun:
     model: str = ""
     finished: bool = False
     ended: datetime | None = None
+    version: str = ""  # that came of it
     made: str = ""  # its creationTimestamp
     trigger: Mapping[str, Any] = field(default_factory=dict)
 
@@ -98,7 +99,8 @@ class Observed:
     deployment: Deployment | None = None
     champion: ModelVersion | None = None
     champion_ended: datetime | None = None  # when the run that made the champion ended
-    waiting: tuple[str, ...] = ()  # eligible versions newer than the champion, not rejected
+    # versions newer than the champion that may challenge it: not rejected, gates not known to fail
+    waiting: tuple[str, ...] = ()
     watch: Watch | None = None  # None: the chart names no Prometheus
     run_names: tuple[str, ...] = ()  # every TrainingRun of the namespace
     runs: tuple[SeenRun, ...] = ()  # those this Monitor made

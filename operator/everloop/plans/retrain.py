@@ -116,7 +116,7 @@ def _objections(
     if observed.waiting:
         yield (
             "NewerVersionWaiting",
-            f"{observed.waiting[-1]} is newer than {name}, eligible and not deployed yet",
+            f"{observed.waiting[-1]} is newer than {name} and not deployed yet",
         )
     if need.signal != MANUAL and cooling_until is not None:
         yield "Cooldown", f"no run before {timestamp(cooling_until)}, the end of the cooldown"

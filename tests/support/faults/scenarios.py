@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from samples import (
     make_deployment,
@@ -135,14 +136,14 @@ REJECTION = Scenario("rejection", a_rollout, _rejected, challenge, _bad_challeng
 
 
 # --- from an alert to a run -----------------------------------------------------------------------
-def a_monitor(namespace: str) -> list[Json]:
+def a_monitor(namespace: str, cooldown: str = "720h") -> list[Json]:
+    """By default nothing trains again in a trial, however long the alert fires."""
     run_spec = make_training_run("", namespace, modelName=MODEL, gates=GATES)["spec"]
     provenance = {"run": "by-hand", "runSpec": run_spec}
     versions = [{"modelVersion": f"{MODEL}-v1", "weight": 100}]
     deployment = make_deployment(MODEL, namespace, modelName=MODEL, versions=versions)
     del deployment["spec"]["rollout"]
-    # Longer than a trial: nothing trains again, however long the alert fires.
-    retrain = {"signals": ["ErrorsHigh"], "cooldown": "720h"}
+    retrain = {"signals": ["ErrorsHigh"], "cooldown": cooldown}
     return [
         make_model_version(MODEL, 1, namespace, provenance=provenance),
         deployment,
@@ -184,7 +185,10 @@ def _failed_once(world: World) -> bool:
     return failed and _refused(world, "Cooldown")
 
 
-ALERT = Scenario("alert", a_monitor, _retrained_once, prepare=errors_are_high)
+# Only the version that waits keeps the alert from training again.
+ALERT = Scenario(
+    "alert", partial(a_monitor, cooldown="0s"), _retrained_once, prepare=errors_are_high
+)
 ALERT_IN_VAIN = Scenario("alert-in-vain", a_monitor, _failed_once, prepare=_in_vain)
 
 
