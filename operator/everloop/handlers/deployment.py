@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from everloop import contract
 from everloop.api.deployment import Deployment
 from everloop.api.modelversion import ModelVersion
+from everloop.cluster import objects
 from everloop.handlers.deployment_reads import (
     read_requested,
     read_routers,
@@ -54,14 +55,17 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
     deployment = Deployment.model_validate(item)
     name, namespace = deployment.metadata.name, deployment.metadata.namespace
     labels = {contract.LABEL_DEPLOYMENT: name}
-    pods = view.list("Pod", namespace, labels)
-    servers, services = view.children("Deployment.apps", item), view.children("Service", item)
-    servers, routers, evidence, scraped = await asyncio.gather(
-        _in_time(deployment, servers, outside),
-        read_routers(pods, outside.http),
+    late, routers, evidence, scraped = await asyncio.gather(
+        _late_challenger(item, deployment, view, outside),
+        read_routers(view.list("Pod", namespace, labels), outside.http),
         _evidence(deployment, outside),
         outside.kube.serves(POD_MONITORS.api_version, POD_MONITORS.kind),
     )
+    # Nothing is awaited from here on: all that is read of the cache is of one moment.
+    servers = [
+        late if late is not None and objects.uid(late) == objects.uid(server) else server
+        for server in view.children("Deployment.apps", item)
+    ]
     return Observed(
         deployment=deployment,
         settings=outside.settings,
@@ -74,7 +78,9 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
                 {**labels, contract.LABEL_COMPONENT: contract.COMPONENT_HISTORY},
             ),
         ),
-        servers=read_servers(servers, services, pods),
+        servers=read_servers(
+            servers, view.children("Service", item), view.list("Pod", namespace, labels)
+        ),
         routers=routers,
         requested=read_requested(view.get("ConfigMap", namespace, router_name(name)), item),
         evidence=evidence,
@@ -85,25 +91,24 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
     )
 
 
-async def _in_time(
-    deployment: Deployment, servers: Sequence[Object], outside: Outside
-) -> Sequence[Object]:
-    """The servers; those of a challenger that seems late as they are now.
+async def _late_challenger(
+    item: Object, deployment: Deployment, view: View, outside: Outside
+) -> Object | None:
+    """The servers of a challenger that seems late, as they are now.
 
     It would be rejected for good, and where a watch is behind it may have been ready for long.
     """
     challenger, rollout = deployment.status.challenger, deployment.spec.rollout
-    late = read_servers(servers, (), ()).get(challenger or "")
-    if late is None or late.down_since is None or late.uid is None or rollout is None:
-        return servers
+    servers = read_servers(view.children("Deployment.apps", item), (), ())
+    late = servers.get(challenger or "")
+    if late is None or late.down_since is None or rollout is None:
+        return None
     if datetime.now(UTC) < late.down_since + Clock.real(rollout.ready_deadline):
-        return servers
-    name = server_name(deployment.metadata.name, late.number)
-    live = await outside.kube.get(
-        APPS_DEPLOYMENTS.api_version, "Deployment", deployment.metadata.namespace, name
+        return None
+    name, namespace = deployment.metadata.name, deployment.metadata.namespace
+    return await outside.kube.get(
+        APPS_DEPLOYMENTS.api_version, "Deployment", namespace, server_name(name, late.number)
     )
-    others = [item for item in servers if item["metadata"]["uid"] != late.uid]
-    return [*others, live] if live and live["metadata"]["uid"] == late.uid else others
 
 
 def _versions(deployment: Deployment, view: View) -> dict[str, ModelVersion]:

@@ -62,43 +62,65 @@ async def observe(parent: Object, view: View, outside: Any) -> Observed:
     """The champion and what waits behind it, runs and records of this Monitor, and Prometheus."""
     monitor = Monitor.model_validate(parent)
     name, namespace = monitor.metadata.name, monitor.metadata.namespace
-    found = view.get("Deployment", namespace, monitor.spec.deployment)
-    deployment = Deployment.model_validate(found) if found is not None else None
-    champion = _champion(deployment, view, namespace)
-    records = _records(view, namespace, name)
-    runs = await _runs(view, outside, namespace, name, records)
+    deployment, champion = await _served(parent, monitor, view, outside)
     watch = await _watch(outside.prometheus, monitor, champion, outside.settings)
+    unseen_run = await _unseen_run(view, outside, namespace, name)
+    runs = _runs(view, namespace, name, unseen_run)
     unseen = await _unseen_version(view, outside, namespace, runs) if _fires(watch) else ()
-    rules = [
-        *view.children("PrometheusRule", parent),
-        *(
-            item
-            for item in view.children("ConfigMap", parent)
-            if item["metadata"]["labels"].get(contract.LABEL_COMPONENT) == contract.COMPONENT_RULES
-        ),
-    ]
+    prometheus_operator = await outside.kube.serves("monitoring.coreos.com/v1", "PrometheusRule")
+    # Nothing is awaited from here on: all that is read of the cache is of one moment. A run that is
+    # among the names and not among the runs would be a stranger's, and the need be met once more.
     return Observed(
         monitor=monitor,
         raw_status=parent.get("status") or {},
         settings=outside.settings,
-        prometheus_operator=await outside.kube.serves("monitoring.coreos.com/v1", "PrometheusRule"),
+        prometheus_operator=prometheus_operator,
         deployment=deployment,
         champion=champion,
         champion_ended=_trained(champion, view, namespace),
         waiting=_waiting(deployment, champion, view, unseen),
         watch=watch,
         run_names=tuple(view.names("TrainingRun", namespace)),
-        runs=runs,
-        records=records,
-        rules=tuple(rules),
+        runs=_runs(view, namespace, name, unseen_run),
+        records=_records(view, namespace, name),
+        rules=_rules(parent, view),
     )
 
 
-def _champion(deployment: Deployment | None, view: View, namespace: str) -> ModelVersion | None:
-    if deployment is None or deployment.status.champion is None:
-        return None
-    found = view.get("ModelVersion", namespace, deployment.status.champion)
-    return ModelVersion.model_validate(found) if found is not None else None
+def _rules(parent: Object, view: View) -> tuple[Object, ...]:
+    return (
+        *view.children("PrometheusRule", parent),
+        *(
+            item
+            for item in view.children("ConfigMap", parent)
+            if item["metadata"]["labels"].get(contract.LABEL_COMPONENT) == contract.COMPONENT_RULES
+        ),
+    )
+
+
+async def _served(
+    parent: Object, monitor: Monitor, view: View, outside: Any
+) -> tuple[Deployment | None, ModelVersion | None]:
+    """The Deployment and its champion; as they are now where the cache has none, and there are
+    rules: to take these away for a moment would end every alert, and begin its time anew.
+    """
+    namespace, name = monitor.metadata.namespace, monitor.spec.deployment
+    found = view.get("Deployment", namespace, name)
+    version = view.get("ModelVersion", namespace, _champion_name(found))
+    if version is None and _rules(parent, view):
+        found = await outside.kube.get(contract.API_VERSION, "Deployment", namespace, name)
+        if champion := _champion_name(found):
+            version = await outside.kube.get(
+                contract.API_VERSION, "ModelVersion", namespace, champion
+            )
+    return (
+        Deployment.model_validate(found) if found is not None else None,
+        ModelVersion.model_validate(version) if version is not None else None,
+    )
+
+
+def _champion_name(deployment: Object | None) -> str:
+    return str(((deployment or {}).get("status") or {}).get("champion") or "")
 
 
 def _trained(champion: ModelVersion | None, view: View, namespace: str) -> datetime | None:
@@ -184,20 +206,28 @@ def _record(item: Object, monitor: str) -> Record | None:
     return Record(run=run, signal=signal, token=token, time=time)
 
 
-async def _runs(
-    view: View, outside: Any, namespace: str, monitor: str, records: Iterable[Record]
-) -> tuple[SeenRun, ...]:
-    """Runs in the cache, and the one it may not have yet: a record says that it was made."""
-    found = {
-        run["metadata"]["name"]: run
-        for run in view.list("TrainingRun", namespace, {contract.LABEL_MONITOR: monitor})
-    }
+async def _unseen_run(view: View, outside: Any, namespace: str, monitor: str) -> Object | None:
+    """The run that the newest record says was made, where it is not among those with our label.
+
+    The cache does not have it yet, or a hand took the label.
+    """
+    records = _records(view, namespace, monitor)
     newest = max(records, key=lambda record: (record.time, record.run), default=None)
-    if newest is not None and newest.run not in found:
-        live = await outside.kube.get(contract.API_VERSION, "TrainingRun", namespace, newest.run)
-        if live is not None:
-            found[newest.run] = live
-    recorded = {record.run for record in records}
+    labelled = view.list("TrainingRun", namespace, {contract.LABEL_MONITOR: monitor})
+    if newest is None or newest.run in {run["metadata"]["name"] for run in labelled}:
+        return None
+    live: Object | None = await outside.kube.get(
+        contract.API_VERSION, "TrainingRun", namespace, newest.run
+    )
+    return live
+
+
+def _runs(view: View, namespace: str, monitor: str, unseen: Object | None) -> tuple[SeenRun, ...]:
+    """Runs in the cache, and the one that it did not have."""
+    found = {unseen["metadata"]["name"]: unseen} if unseen is not None else {}
+    for run in view.list("TrainingRun", namespace, {contract.LABEL_MONITOR: monitor}):
+        found[run["metadata"]["name"]] = run
+    recorded = {record.run for record in _records(view, namespace, monitor)}
     seen = (_run(run, monitor, recorded) for _, run in sorted(found.items()))
     return tuple(run for run in seen if run is not None)
 

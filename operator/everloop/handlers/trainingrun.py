@@ -25,8 +25,8 @@ from everloop.handlers.version_reads import read_versions
 from everloop.manifests.network import RUNS
 from everloop.manifests.trainingrun import build_champion, config_name, report_name
 from everloop.manifests.trainingrun_job import job_name
-from everloop.plans.trainingrun import Observed, is_over, plan
-from everloop.plans.trainingrun_attempt import Attempt, rests_on_what_is_not_seen, wants_warnings
+from everloop.plans.trainingrun import Observed, is_over, plan, with_deadlines
+from everloop.plans.trainingrun_attempt import POD_DELETED, Attempt, standing, wants_warnings
 
 LABEL_JOB = "batch.kubernetes.io/job-name"  # of a Job's pods, by its controller
 
@@ -43,31 +43,38 @@ def references(run: Object) -> Iterable[Ref]:
 async def observe(run: Object, view: View, outside: Any) -> Observed:
     """The run's ConfigMaps, attempts and, before the first attempt, the champion."""
     namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
-    run_config = own(run, view.get("ConfigMap", namespace, config_name(name)))
-    report = own(run, view.get("ConfigMap", namespace, report_name(name)))
+
+    def seen(config_map: str) -> Object | None:
+        return own(run, view.get("ConfigMap", namespace, config_map))
+
     champion, problem = None, ""
-    if run_config is None:
+    if seen(config_name(name)) is None:
         champion, problem = await _champion(run, view, outside)
+    ended = seen(report_name(name)) is not None
+    attempts, unseen = await _attempts(run, view, outside, ended=ended)
+    # After the attempts: what one has reported is not overlooked because meanwhile it has ended.
+    report = seen(report_name(name)) or unseen
     return Observed(
         run=run,
         settings=outside.settings,
         report_ca=outside.report_ca(),
-        attempts=await _attempts(run, view, outside, ended=report is not None),
-        run_config=run_config,
+        attempts=attempts,
+        run_config=seen(config_name(name)),
         report=report,
         champion=champion,
         champion_problem=problem,
-        versions=read_versions(run, report, view),
+        versions=await read_versions(run, report, view, outside),
         network_policy=view.get(NETWORK_POLICIES.kind, namespace, RUNS),
     )
 
 
-async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tuple[Attempt, ...]:
-    """All attempts that were ever made, in order.
+async def _attempts(
+    run: Object, view: View, outside: Any, *, ended: bool
+) -> tuple[tuple[Attempt, ...], Object | None]:
+    """All attempts that were ever made, in order; and a report that the cache does not have yet.
 
     An attempt that status knows and the cache does not was deleted, or is too new: a live read
-    tells, and so with the pod of a Job that failed. Warnings are read only while the last one waits
-    for its start.
+    tells. Warnings are read only while the last one waits for its start.
     """
     jobs = {job["metadata"]["name"]: job for job in view.children("Job", run)}
     name = run["metadata"]["name"]
@@ -82,10 +89,11 @@ async def _attempts(run: Object, view: View, outside: Any, *, ended: bool) -> tu
         if job is None and number == known and not ended:
             job = await _live_job(run, outside, job_name(name, number))
         attempts.append(Attempt(number, job, _pod(view, job)))
+    report = None
     if attempts and not ended:
-        last = await _with_live_pod(run, attempts[-1], outside)
+        last, report = await _looked_at(run, attempts[-1], outside)
         attempts[-1] = await _with_events(run, last, outside)
-    return tuple(attempts)
+    return tuple(attempts), report
 
 
 async def _live_job(run: Object, outside: Any, name: str) -> Object | None:
@@ -93,19 +101,27 @@ async def _live_job(run: Object, outside: Any, name: str) -> Object | None:
     return own(run, await outside.kube.get("batch/v1", "Job", namespace, name))
 
 
-async def _with_live_pod(run: Object, attempt: Attempt, outside: Any) -> Attempt:
-    """Before an attempt fails for what was not seen of its pod, the pod is looked at.
+async def _looked_at(run: Object, attempt: Attempt, outside: Any) -> tuple[Attempt, Object | None]:
+    """Before an attempt fails, its pod as it is now; before it is tried again, the run's report.
 
-    Pods and Jobs are watched apart: a Job may be seen to fail before its pod is, and where the
-    watch of pods is behind, one that is not seen to begin may have begun.
+    Kinds are watched apart: a Job may be seen to fail before its pod is, or before the report that
+    the pod sent, and a pod that is not seen to begin may have begun.
     """
-    seconds = TrainingRun.model_validate(run).spec.start_deadline_seconds
-    now = datetime.now(UTC)
-    if attempt.job is None or not rests_on_what_is_not_seen(attempt, seconds, now):
-        return attempt
-    name = attempt.job["metadata"]["name"]
-    pods = await outside.kube.children("v1", "Pod", attempt.job, f"{LABEL_JOB}={name}")
-    return replace(attempt, pod=_newest(pods) or attempt.pod)
+    typed, now = TrainingRun.model_validate(run), datetime.now(UTC)
+    stands = standing(attempt)
+    if with_deadlines(stands, typed, now).state != "Failed":
+        return attempt, None
+    if attempt.job is not None and (stands.reason == POD_DELETED or stands.state == "Starting"):
+        name = attempt.job["metadata"]["name"]
+        pods = await outside.kube.children("v1", "Pod", attempt.job, f"{LABEL_JOB}={name}")
+        attempt = replace(attempt, pod=_newest(pods) or attempt.pod)
+        stands = standing(attempt)
+    again = attempt.number <= typed.spec.retries
+    if not again or with_deadlines(stands, typed, now).state != "Failed":
+        return attempt, None
+    meta = run["metadata"]
+    report = await outside.kube.get("v1", "ConfigMap", meta["namespace"], report_name(meta["name"]))
+    return attempt, own(run, report)
 
 
 async def _with_events(run: Object, attempt: Attempt, outside: Any) -> Attempt:

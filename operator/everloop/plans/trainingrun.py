@@ -158,7 +158,7 @@ def _config(observed: Observed, run: TrainingRun) -> Child:
 
 
 def _attempted(observed: Observed, run: TrainingRun, last: Attempt, now: datetime) -> Plan:
-    stands = _with_deadlines(standing(last), run, now)
+    stands = with_deadlines(standing(last), run, now)
     if stands.state == "Failed":
         return _failed(observed, run, last, stands, now)
     patches = [*_suspend_patch(run, last), *_resolution_patch(run, last)]
@@ -173,7 +173,7 @@ def _attempted(observed: Observed, run: TrainingRun, last: Attempt, now: datetim
     return _progress(observed, run, stands, now, Plan(patches=tuple(patches), requeue_at=requeue))
 
 
-def _with_deadlines(stands: Standing, run: TrainingRun, now: datetime) -> Standing:
+def with_deadlines(stands: Standing, run: TrainingRun, now: datetime) -> Standing:
     """A start that takes too long, and a Job that completed without a report, are failures."""
     if run.spec.suspend and stands.state == "Starting":
         return stands

@@ -103,12 +103,6 @@ def wants_warnings(attempt: Attempt, now: datetime) -> bool:
     return refused or waited >= LATE  # until the Job's controller has come to it, nobody knows more
 
 
-def rests_on_what_is_not_seen(attempt: Attempt, start_seconds: float, now: datetime) -> bool:
-    """Whether it counts as failed because its pod is not known to have failed, or to have begun."""
-    stands = standing(attempt)
-    return stands.reason == POD_DELETED or overdue(stands, start_seconds, now)
-
-
 def lingers(attempt: Attempt) -> bool:
     """Whether the Job would wait on although its attempt has failed: nothing in it has ended."""
     job = attempt.job
