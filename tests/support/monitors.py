@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -111,8 +112,10 @@ class FakePrometheus:
     retention: float | None = 30 * 86400.0
     alerts: dict[str, Alert] = field(default_factory=dict)
     values: list[Sample] = field(default_factory=list)
+    meanwhile: Callable[[], object] = lambda: None  # happens while it is asked
 
     async def rules(self, selector: str) -> list[RuleGroup]:
+        self.meanwhile()
         self._fail()
         return [self._group(group) for group in self.groups]
 
@@ -153,6 +156,8 @@ class World:
         self.prometheus: FakePrometheus | None = FakePrometheus()
         self.absent_kinds: frozenset[str] = frozenset()
         self.hidden: set[str] = set()  # names that the cache has not seen yet
+        self.arriving: set[str] = set()  # of these, what it sees while Prometheus is asked
+        self.old: dict[str, Dict] = {}  # what the cache has of a name that has changed since
         self.status_writes = 0
 
     # --- what happens ----------------------------------------------------------------------------
@@ -198,7 +203,15 @@ class World:
     def step(self, now: datetime = START) -> Plan:
         """One pass; what it makes is there afterwards."""
         live = [self.monitor, self.deployment, *self.versions, *self.made, *self.owned]
-        cached = [item for item in live if item["metadata"]["name"] not in self.hidden]
+        cached = [
+            self.old.get(item["metadata"]["name"], item)
+            for item in live
+            if item["metadata"]["name"] not in self.hidden
+        ]
+        if self.prometheus is not None:
+            self.prometheus.meanwhile = lambda: cached.extend(
+                item for item in live if item["metadata"]["name"] in self.arriving
+            )
         reader = FakeReader(live, absent_kinds=self.absent_kinds)
         outside = FakeOutside(self.settings, reader, self.prometheus)
         plan = tick(KIND, self.monitor, cached, outside, now)

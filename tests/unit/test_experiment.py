@@ -69,6 +69,18 @@ def test_a_deleted_version_stays_deleted() -> None:
     assert world.experiment["status"]["modelVersion"] == "m-v1"
 
 
+def test_a_version_that_the_cache_has_not_seen_yet_is_not_deleted() -> None:
+    world = World(trials=1, parallelTrials=1)
+    world.tick()
+    world.end(0, 0.9)
+    world.tick()
+    world.tick()
+    world.unseen = {"m-v1"}
+    plan = world.tick()
+    assert (plan.children, plan.patches) == ((), ()), "its report is not marked"
+    assert world.experiment["status"]["modelVersion"] == "m-v1"
+
+
 def test_a_deleted_trial_is_abandoned() -> None:
     world = World()
     world.tick()

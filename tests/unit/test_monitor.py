@@ -237,6 +237,16 @@ def test_rules_stay_while_the_deployment_has_lost_its_status() -> None:
     assert world.step(after(seconds=1)).deletions == ()
 
 
+def test_rules_stay_while_only_the_cache_knows_no_champion() -> None:
+    """An operator that begins with old lists may see the rules, and a Deployment before them."""
+    world = World()
+    world.step()
+    world.old = {"flights": make_deployment(None)}
+    world.hidden = {"flights-v1"}
+    assert world.step(after(seconds=1)).deletions == ()
+    assert world.status["champion"] == "flights-v1"
+
+
 def test_asking_again_backs_off_as_long_as_it_has_been_wrong() -> None:
     world = World()
     _prometheus(world).error = "no answer"

@@ -51,6 +51,16 @@ def test_a_record_that_is_seen_before_its_run_makes_no_second_run() -> None:
     assert len(world.runs) == 1
 
 
+def test_a_run_that_is_seen_in_the_midst_of_a_pass_is_no_strangers() -> None:
+    """The operator died before it recorded the run, and a new one begins to see what there is."""
+    world = firing_world()
+    world.step(after(seconds=1))
+    world.made = world.runs
+    world.hidden = world.arriving = {"flights-watch-1-1"}
+    assert _runs(world.step(after(seconds=2))) == []
+    assert len(world.runs) == 1
+
+
 def test_a_record_lost_to_a_crash_is_written_again() -> None:
     world = firing_world()
     world.step(after(seconds=1))

@@ -22,6 +22,7 @@ from runs import (
     make_config,
     make_job,
     make_pod,
+    make_report_map,
     make_run,
     running,
     waiting,
@@ -156,6 +157,19 @@ def test_a_job_that_is_seen_to_fail_before_its_pod_fails_as_the_pod_says(seen: l
     (child,) = plan(again, config, job, live=[pod]).children
     noted = child.manifest["metadata"]["annotations"]
     assert contract.ANNOTATION_RESOLUTION in noted, "it trains on what was fetched"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_that_has_reported_is_not_tried_again_because_only_its_end_is_seen(
+    there: bool,
+) -> None:
+    """Its pod was killed once it had reported, and reports are watched apart from Jobs."""
+    run, config, job, pod = failed_run(retries=1)
+    job["status"] = job_condition("Failed", "BackoffLimitExceeded")
+    reported = [make_report_map(run)] if there else []
+    result = plan(run, config, job, pod, live=reported)
+    jobs = [name for name in made(result) if name.startswith("Job")]
+    assert jobs == ([] if there else ["Job flights-1-2"])
 
 
 def test_an_attempt_that_has_begun_unseen_is_not_late() -> None:

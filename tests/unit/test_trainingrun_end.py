@@ -60,6 +60,17 @@ def test_the_version_has_what_was_asked_and_what_was_used() -> None:
     assert provenance["resolved"]["data"][0]["digest"] == runs.DIGEST
 
 
+def test_a_version_that_the_cache_has_not_seen_yet_is_not_deleted() -> None:
+    run = make_run(status={"modelVersion": "flights-v1"})
+    version = make_version(1, run_uid=run["metadata"]["uid"])
+    result = plan(run, make_config(run), make_report_map(run), live=[version])
+    assert (result.children, result.patches) == ((), ())
+    assert ready(result) == ("True", "Registered")
+    other = make_version(1, run_uid="uid-of-another")
+    (mark,) = plan(run, make_config(run), make_report_map(run), live=[other]).patches
+    assert mark.manifest["metadata"]["annotations"][contract.ANNOTATION_REGISTERED] == "flights-v1"
+
+
 def test_a_deleted_version_stays_deleted_and_its_number_unused() -> None:
     """Status knows of it first, then the report, which outlives every status."""
     run = make_run()
