@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from everloop import contract
+from everloop.api.conditions import is_true
 from faults.admin import Admin, Json
 
 State = dict[str, Json]  # by "kind.group name"
@@ -90,6 +92,12 @@ def at_rest(state: State) -> bool:
     metas = [item["metadata"] for item in state.values()]
     owners = [owner["uid"] for meta in metas for owner in meta.get("ownerReferences") or ()]
     return NOBODY not in owners and not any("deletionTimestamp" in meta for meta in metas)
+
+
+def under_way(state: State) -> bool:
+    """Whether one of ours says that it works on something: it may be about to look again."""
+    statuses = (item.get("status") for name, item in state.items() if f".{contract.GROUP} " in name)
+    return any(is_true(status, contract.RECONCILING) for status in statuses)
 
 
 def difference(wanted: State, found: State) -> str:

@@ -198,7 +198,7 @@ async def _drive(
 async def _rest(world: World, wanted: normalise.State | None = None) -> normalise.State:
     """The state once everything is settled and nothing has changed for a while.
 
-    That is as wanted, or else for so long that it will stay so.
+    That is as wanted, or what undisturbed runs end with, or else for so long that it will stay so.
     """
     state, since, writes = world.state(), time.monotonic(), -1
     while True:
@@ -213,7 +213,8 @@ async def _rest(world: World, wanted: normalise.State | None = None) -> normalis
         if now != state:
             state, since = now, time.monotonic()
         elif quiet > PATIENCE_SECONDS or (
-            normalise.at_rest(state) and (wanted is None or state == wanted)
+            normalise.at_rest(state)
+            and (state == wanted if wanted is not None else not normalise.under_way(state))
         ):
             live = await world.live_state()
             if live == state:
