@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from faults.normalise import difference, normalise
+from faults.normalise import difference, normalise, under_way
 
 
 def serving(template: str, suffix: str, uid: int) -> dict[str, list[dict[str, Any]]]:
@@ -47,3 +47,10 @@ def test_a_port_is_not_looked_for_in_digests() -> None:
     item = {"kind": "ConfigMap", "metadata": meta, "data": {"d": digest, "u": "https://a:24016/b"}}
     (found,) = normalise({"configmaps": [item]}, {"24016": "<port>"}).values()
     assert found["data"] == {"d": digest, "u": "https://a:<port>/b"}
+
+
+@pytest.mark.parametrize(("status", "found"), [("True", True), ("False", False)])
+def test_one_of_ours_that_is_reconciling_is_under_way(status: str, found: bool) -> None:
+    ours = {"status": {"conditions": [{"type": "Reconciling", "status": status}]}}
+    assert under_way({"deployments.everloop.dev flights": ours}) is found
+    assert not under_way({"deployments.apps flights-v1": ours, "configmaps flights": {}})
