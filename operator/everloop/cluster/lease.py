@@ -41,6 +41,8 @@ class Lease:
         self._give_up_after = seconds * 0.8  # before any other replica may take over
         self._seen: tuple[str, float] = ("", 0.0)  # version of the record, when we saw it first
         self._renewed: float | None = None
+        self._written = 0  # version of the record that we wrote last
+        self.taken_at = 0  # the cluster's version when we became the holder, or later
 
     def held(self) -> bool:
         """Whether no other replica can hold it at this moment."""
@@ -56,6 +58,7 @@ class Lease:
             return "?"
         if not holder:
             self._renewed = started
+            self.taken_at = self._written
             logger.info("acting: the Lease %s is ours", self._name)
         return holder
 
@@ -108,7 +111,7 @@ class Lease:
         """Take the Lease if it is free; "" or who holds it."""
         live = await self._read()
         if live is None:
-            await self._client.create(self._manifest())
+            await self._create()
             return ""
         holder = live["spec"].get("holderIdentity") or ""
         version = str(objects.version(live))
@@ -127,7 +130,7 @@ class Lease:
     async def _renew(self) -> str:
         live = await self._read()
         if live is None:
-            await self._client.create(self._manifest())
+            await self._create()
             return ""
         holder = live["spec"].get("holderIdentity") or ""
         if holder != self._identity:
@@ -140,7 +143,11 @@ class Lease:
 
     async def _write(self, live: dict[str, Any], spec: dict[str, Any]) -> None:
         meta = {"resourceVersion": live["metadata"]["resourceVersion"]}
-        await self._client.patch(live, MERGE, {"metadata": meta, "spec": spec})
+        written = await self._client.patch(live, MERGE, {"metadata": meta, "spec": spec})
+        self._written = objects.version(written)
+
+    async def _create(self) -> None:
+        self._written = objects.version(await self._client.create(self._manifest()))
 
     def _record(self) -> dict[str, Any]:
         now = _now()

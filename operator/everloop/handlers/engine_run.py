@@ -152,7 +152,8 @@ class Operator:
                 await lease.acquire()
             # Held from the first moment, while the start of the rest may take its time.
             acting = [
-                asyncio.create_task(part) for part in (lease.hold(), self._lead(engine, client))
+                asyncio.create_task(part)
+                for part in (lease.hold(), self._lead(engine, client, lease.taken_at))
             ]
             parts += acting
             done, _ = await asyncio.wait(acting, return_when=asyncio.FIRST_COMPLETED)
@@ -162,17 +163,17 @@ class Operator:
             for part in parts:
                 part.cancel()
 
-    async def _lead(self, engine: Engine, client: Client) -> None:
+    async def _lead(self, engine: Engine, client: Client, since: int) -> None:
         prepare = self._before_leading
         if prepare is not None:
             await _until_answered(lambda: prepare(client))
-        await self._list(engine)
+        await self._list(engine, since)
         await _until_answered(engine.lead)
         await asyncio.Event().wait()
 
-    async def _list(self, engine: Engine) -> None:
+    async def _list(self, engine: Engine, since: int = 0) -> None:
         await _until_answered(engine.watches.begin)
-        await _until_answered(engine.watches.relist)
+        await _until_answered(lambda: engine.watches.relist(since))
         self._missing = ""
 
     async def _intake(self, intake: Intake, engine: Engine) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ OBJECT_SECONDS = 0.001  # what one object makes a list longer, before there was 
 LISTS = 2  # under way at once, as each page is in memory whole
 SETTLE_SECONDS = 0.5  # one list for many reasons
 BEGIN_SECONDS = 10.0  # for all watches to begin, at the start
+FRESH_SECONDS = 15.0  # for an API server that is behind to catch up, at the start
+FRESH_AGAIN_SECONDS = 0.5  # between two looks whether it has
 DEAD_SECONDS = 60.0  # an object that a list found and the watch, though it had the time, not
 
 
@@ -76,6 +78,7 @@ class Watches:
         # kind → path of a watch → the version that it began at
         self._begun: dict[str, dict[str, int]] = {name: {} for name in self._watched}
         self._slots = asyncio.Semaphore(LISTS)
+        self._fresh = 0, 0.0  # what version a list has to show, and until when that is waited for
         cache.serve(self._watched)
 
     def register(self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings) -> None:
@@ -96,8 +99,14 @@ class Watches:
             for name, item in self._watched.items()
         }
 
-    async def relist(self) -> None:
-        """List everything now. Raises errors.ApiError."""
+    async def relist(self, since: int = 0) -> None:
+        """List everything now. Raises errors.ApiError.
+
+        What the operator before this one did, it did before we took the Lease: no list that is
+        older than that version, `since`, is acted upon. But not for ever: where Leases are kept in
+        a store of their own, versions do not compare.
+        """
+        self._fresh = since, time.monotonic() + FRESH_SECONDS
         await asyncio.gather(*(self._list(item) for item in self._watched.values()))
 
     async def reclaim(self) -> None:
@@ -247,10 +256,7 @@ class Watches:
         resource = item.resource
         uids: set[str] = set()
         version = 0
-        pages = self._client.pages(
-            resource.api_version, resource.kind, namespace, SELECTOR if item.labelled else ""
-        )
-        async for page in pages:
+        async for page in self._pages(item, namespace):
             version = objects.version(page)
             if version < self._since(item.qualified):
                 # What happened in between would be told by nobody.
@@ -264,6 +270,27 @@ class Watches:
         namespaces = [namespace] if namespace else []
         for gone in self._cache.stale(item.qualified, namespaces, uids, version):
             self._cache.remove(gone)
+
+    async def _pages(self, item: Watched, namespace: str | None) -> AsyncIterator[Object]:
+        """Those of a list that is new enough."""
+        resource, labels = item.resource, SELECTOR if item.labelled else ""
+        while True:
+            wanted, patience = self._fresh
+            pages = self._client.pages(resource.api_version, resource.kind, namespace, labels)
+            async for page in pages:
+                if objects.version(page) < wanted:
+                    break
+                yield page
+            else:
+                return
+            if time.monotonic() > patience:
+                logger.warning(
+                    "starting: lists of %s are older than our Lease, and taken nevertheless",
+                    resource.plural,
+                )
+                self._fresh = 0, 0.0
+            else:
+                await asyncio.sleep(FRESH_AGAIN_SECONDS)
 
     def _since(self, name: str) -> int:
         """The version that the newest watch of a kind began at; 0 if none has."""

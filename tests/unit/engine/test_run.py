@@ -23,7 +23,7 @@ class FakeEngine:
     async def begin(self) -> None:
         self.done.put_nowait("watch")
 
-    async def relist(self) -> None:
+    async def relist(self, since: int = 0) -> None:
         self.done.put_nowait("list")
 
     async def lead(self) -> None:
@@ -32,6 +32,8 @@ class FakeEngine:
 
 class FakeLease:
     """Held by another replica until `free` is set."""
+
+    taken_at = 7
 
     def __init__(self) -> None:
         self.free = asyncio.Event()

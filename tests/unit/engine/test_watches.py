@@ -30,6 +30,7 @@ class FakeClient:
     items: list[dict[str, Any]] = field(default_factory=list)
     held: asyncio.Event | None = None
     lists: int = 0
+    version: int = 9  # of lists
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -46,7 +47,7 @@ class FakeClient:
             await asyncio.sleep(self.seconds)
             if self.held is not None:
                 await self.held.wait()
-        yield {"metadata": {"resourceVersion": "9"}, "items": self.items}
+        yield {"metadata": {"resourceVersion": str(self.version)}, "items": self.items}
 
 
 def make_watches(client: FakeClient, cache: Cache | None = None, put_right: Any = None) -> Watches:
@@ -230,3 +231,28 @@ async def test_a_start_waits_for_its_watches_but_not_for_ever(
     started = asyncio.get_running_loop().time()
     await watches.begin()
     assert (asyncio.get_running_loop().time() - started > 0.15) is waits
+
+
+async def test_a_start_waits_for_lists_as_new_as_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API server whose cache is behind shows what was before the last operator's writes."""
+    monkeypatch.setattr(engine_watches, "FRESH_AGAIN_SECONDS", 0.05)
+    client, cache = FakeClient(version=9, items=[make_job("a", 8)]), Cache()
+    watches = make_watches(client, cache)
+    starting = asyncio.create_task(watches.relist(since=10))
+    await asyncio.sleep(0.2)
+    assert not starting.done()
+    assert cache.get("Job", "n", "a") is None
+    client.version = 10
+    await starting
+    assert cache.get("Job", "n", "a") is not None
+
+
+async def test_a_start_does_not_wait_for_ever_where_versions_do_not_compare(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine_watches, "FRESH_SECONDS", 0.2)
+    monkeypatch.setattr(engine_watches, "FRESH_AGAIN_SECONDS", 0.05)
+    cache = Cache()
+    await make_watches(FakeClient(items=[make_job("a", 8)]), cache).relist(since=10**9)
+    assert cache.get("Job", "n", "a") is not None
+    assert "older than our Lease" in caplog.text
