@@ -112,9 +112,7 @@ async def _looked_at(run: Object, attempt: Attempt, outside: Any) -> tuple[Attem
     if with_deadlines(stands, typed, now).state != "Failed":
         return attempt, None
     if attempt.job is not None and (stands.reason == POD_DELETED or stands.state == "Starting"):
-        name = attempt.job["metadata"]["name"]
-        pods = await outside.kube.children("v1", "Pod", attempt.job, f"{LABEL_JOB}={name}")
-        attempt = replace(attempt, pod=_newest(pods) or attempt.pod)
+        attempt = replace(attempt, pod=await _live_pod(attempt, outside))
         stands = standing(attempt)
     again = attempt.number <= typed.spec.retries
     if not again or with_deadlines(stands, typed, now).state != "Failed":
@@ -122,6 +120,19 @@ async def _looked_at(run: Object, attempt: Attempt, outside: Any) -> tuple[Attem
     meta = run["metadata"]
     report = await outside.kube.get("v1", "ConfigMap", meta["namespace"], report_name(meta["name"]))
     return attempt, own(run, report)
+
+
+async def _live_pod(attempt: Attempt, outside: Any) -> Object | None:
+    """The attempt's pod as it is now; as it was last seen if it is gone."""
+    pod, job = attempt.pod, attempt.job
+    if pod is None and job is not None:
+        name = job["metadata"]["name"]
+        pod = _newest(await outside.kube.children("v1", "Pod", job, f"{LABEL_JOB}={name}"))
+    if pod is None:
+        return None
+    meta = pod["metadata"]
+    live = await outside.kube.get("v1", "Pod", meta["namespace"], meta["name"])
+    return live if live is not None and live["metadata"]["uid"] == meta["uid"] else pod
 
 
 async def _with_events(run: Object, attempt: Attempt, outside: Any) -> Attempt:
