@@ -42,6 +42,7 @@ class Runner:
         self._works = works
         self.fails: Callable[[Json, int], bool] = lambda *_: False  # whether a run's attempt does
         self._reports: dict[str, bytes] = {}  # by uid of the pod: a repeat is the same report
+        self._ended: set[str] = set()  # uids of pods; a look at them may be older than their mark
         self.acknowledged: list[str] = []  # names of runs
         self.refused: list[str] = []
 
@@ -51,7 +52,7 @@ class Runner:
             meta = pod["metadata"]
             name = (meta.get("labels") or {}).get(contract.LABEL_RUN)
             marks = (meta.get("annotations") or {}).keys() & {ENDED, FAILED}
-            ended = bool(marks) or meta.get("deletionTimestamp")
+            ended = marks or meta["uid"] in self._ended or meta.get("deletionTimestamp")
             if name is None or ended or (pod.get("status") or {}).get("phase") != "Running":
                 continue
             run = self._admin.get(f"trainingruns.{contract.GROUP}", self._namespace, name)
@@ -81,6 +82,7 @@ class Runner:
         except Answered as answered:
             if answered.status != 404:
                 raise
+        self._ended.add(pod["metadata"]["uid"])
 
     async def _token(self, pod: Json) -> str:
         meta = pod["metadata"]
