@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -19,6 +20,8 @@ from faults.world import Ground, World
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 View = Callable[[World, int], Sequence[Disturbance]]
 LAG_SECONDS = 4.0
+EVERY = bool(os.environ.get("EVERLOOP_VIEWS_AT_EVERY_WRITE"))  # takes most of an hour
+LAST = 0.75  # of the fewest writes: after the last ones there may be nothing more to see late
 
 
 def frozen(world: World, number: int) -> Sequence[Disturbance]:
@@ -67,10 +70,18 @@ async def in_scenario(ground: Ground, baseline: Baseline, scenario: Scenario, vi
     if view is deletions_lost and not wanted.deletions:
         assert scenario not in DELETIONS, f"{scenario.name}: nothing is deleted"
         return
-    parts = (1,) if view in (delayed, deletions_lost) else (1, 2, 3)
-    # the first write is the start's, before there is a watch
-    numbers = [max(wanted.fewest * part // 4, 2) for part in parts]
-    await many(seen(ground, scenario, wanted, view, number) for number in numbers)
+    await many(
+        seen(ground, scenario, wanted, view, number)
+        for number in moments(wanted, once=view in (delayed, deletions_lost))
+    )
+
+
+def moments(wanted: End, *, once: bool) -> list[int]:
+    """The writes at which a view goes wrong; the first is the start's, before there is a watch."""
+    if EVERY and not once:
+        return [*range(2, round(wanted.fewest * LAST) + 1)]
+    parts = (1,) if once else (1, 2, 3)
+    return [max(wanted.fewest * part // 4, 2) for part in parts]
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=[view.__name__ for view in VIEWS])
