@@ -85,12 +85,13 @@ async def _unseen_version(
     best = (status.get("best") or {}).get("run")
     for run in runs:
         name, namespace = run["metadata"]["name"], run["metadata"]["namespace"]
-        known = (status.get("modelVersion") if name == best else None) or (
-            run.get("status") or {}
-        ).get("modelVersion")
-        report = view.get("ConfigMap", namespace, report_name(name))
-        if known and not registered_version(report) and version_made_from(run, view) is None:
-            return await unseen_version(run, known, outside)
+        known = (run.get("status") or {}).get("modelVersion")
+        if name == best:
+            known = status.get("modelVersion") or known
+        if known and version_made_from(run, view) is None:
+            report = view.get("ConfigMap", namespace, report_name(name))
+            marked = registered_version(report)
+            return None if marked else await unseen_version(run, known, outside)
     return None
 
 
