@@ -107,8 +107,10 @@ async def _looked_at(run: Object, attempt: Attempt, outside: Any) -> tuple[Attem
     Kinds are watched apart: a Job may be seen to fail before its pod is, or before the report that
     the pod sent, and a pod that is not seen to begin may have begun.
     """
-    typed, now = TrainingRun.model_validate(run), datetime.now(UTC)
     stands = standing(attempt)
+    if stands.state in ("Running", "Suspended"):
+        return attempt, None
+    typed, now = TrainingRun.model_validate(run), datetime.now(UTC)
     if with_deadlines(stands, typed, now).state != "Failed":
         return attempt, None
     if attempt.job is not None and (stands.reason == POD_DELETED or stands.state == "Starting"):
