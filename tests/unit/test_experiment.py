@@ -56,12 +56,18 @@ def test_losing_all_status_loses_nothing() -> None:
         assert after[field] == before[field]
 
 
-def test_a_deleted_version_stays_deleted() -> None:
+def registered_world() -> World:
+    """A search of one trial has ended, and m-v1 came of it."""
     world = World(trials=1, parallelTrials=1)
     world.tick()
     world.end(0, 0.9)
     world.tick()
     world.tick()
+    return world
+
+
+def test_a_deleted_version_stays_deleted() -> None:
+    world = registered_world()
     world.objects = [item for item in world.objects if item["kind"] != "ModelVersion"]
     assert not world.tick().children, "status knows of it"
     world.experiment["status"] = {"observedGeneration": -1}
@@ -70,11 +76,7 @@ def test_a_deleted_version_stays_deleted() -> None:
 
 
 def test_a_version_that_the_cache_has_not_seen_yet_is_not_deleted() -> None:
-    world = World(trials=1, parallelTrials=1)
-    world.tick()
-    world.end(0, 0.9)
-    world.tick()
-    world.tick()
+    world = registered_world()
     world.unseen = {"m-v1"}
     plan = world.tick()
     assert (plan.children, plan.patches) == ((), ()), "its report is not marked"

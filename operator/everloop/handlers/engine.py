@@ -19,6 +19,7 @@ from everloop.handlers.engine_reconcile import Reconciler
 from everloop.handlers.engine_wake import Wakes
 from everloop.handlers.engine_watches import Watched, Watches
 from everloop.handlers.kind import Conflict, Key, Kind, Object
+from everloop.handlers.owned import own
 from everloop.handlers.resources import PROMETHEUS_RULES
 from everloop.metrics import BUG, Metrics
 from everloop.settings import Settings
@@ -45,15 +46,11 @@ class LiveKube:
     ) -> Sequence[Object]:
         """Objects of a kind with these labels whose controller is `owner`, as they are now."""
         namespace = objects.metadata(owner)["namespace"]
-        found = [
+        return [
             item
             async for page in self._client.pages(api_version, kind, namespace, labels)
             for item in page.get("items") or ()
-        ]
-        return [
-            item
-            for item in found
-            if (objects.controller(item) or {}).get("uid") == objects.uid(owner)
+            if own(owner, item) is not None
         ]
 
     async def warnings(self, namespace: str, uid: str) -> Sequence[Object]:
