@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+from pydantic_core import from_json
 
 from everloop import contract, errors
 from everloop.cluster import credentials, objects
@@ -21,6 +22,8 @@ JSON_PATCH = "application/json-patch+json"
 # Nobody reads warnings about unknown fields in what we make, and they cost the API server time.
 WRITER = {"fieldManager": contract.FIELD_MANAGER, "fieldValidation": "Ignore"}
 TIMEOUT_SECONDS = 15.0  # of one request; shorter than any backoff is worth
+# Long lists would come compressed: inside a cluster that takes longer than to send them.
+HEADERS = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "identity"}
 CONNECTIONS = 24  # at most; Python keeps a quarter of a MiB for each that has TLS
 PAGE = 100  # objects in one answer of a list, which are in memory at once as JSON
 
@@ -60,7 +63,7 @@ class Client:
             trace_configs=[self._fence()],
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
-            headers={"Accept": "application/json, */*;q=0.5", "User-Agent": self._agent},
+            headers=HEADERS | {"User-Agent": self._agent},
             trust_env=credentials.behind_proxy(),
         )
         return self
@@ -109,7 +112,7 @@ class Client:
             self._configuration.refused()
         if status >= 400:
             raise errors.from_status(status, _status_object(answer), wait)
-        found: Json = json.loads(answer) if answer else {}
+        found: Json = from_json(answer) if answer else {}  # faster than json
         return found
 
     def _fence(self) -> aiohttp.TraceConfig:

@@ -7,11 +7,12 @@ unpacking take some 50 microseconds.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from everloop import contract
 from everloop.cluster import objects
@@ -76,7 +77,7 @@ class Store:
             return None
         item = self._in_use.get(place)
         if item is None:
-            item = share(json.loads(_unpack(entry)))  # else it takes twice the memory
+            item = share(from_json(_unpack(entry)))  # else it takes twice the memory
         self._use(place, item)
         return item
 
@@ -109,7 +110,7 @@ class Store:
         oldest, resting = self._in_use.popitem(last=False)
         entry = self._entry(oldest)
         if entry is not None and not entry.packed:
-            text = json.dumps(resting, separators=(",", ":")).encode()
+            text = to_json(resting)
             component = objects.labels(resting).get(contract.LABEL_COMPONENT, "")
             entry.like = self._samples.setdefault((oldest[0], component), text)
             entry.packed = _pack(text, entry.like)

@@ -48,12 +48,12 @@ def trim(item: Object) -> Object:
 
 
 def share(value: Any) -> Any:
-    """The value with its strings interned: JSON brings the same keys and words again and again."""
+    """Of JSON, with its strings interned: it brings the same keys and words again and again."""
     if isinstance(value, str):
         return sys.intern(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {sys.intern(key): share(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [share(item) for item in value]
     return value
 

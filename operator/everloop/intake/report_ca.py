@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,7 +34,7 @@ class Authority:
     certificate: str
     key: str
 
-    @property
+    @cached_property  # every run that begins asks for it
     def ends(self) -> datetime:
         return x509.load_pem_x509_certificate(self.certificate.encode()).not_valid_after_utc
 
