@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+from pydantic_core import from_json
 
 from everloop import contract
 
@@ -52,7 +53,7 @@ class Admin:
             text = await answer.read()
             if answer.status >= 400:
                 raise RuntimeError(f"{method} {path}: {answer.status} {text[:300].decode()}")
-            found: Json = json.loads(text)
+            found: Json = from_json(text)
             return found
 
     async def exists(self, path: str) -> bool:
@@ -81,7 +82,7 @@ class Admin:
                 async for chunk in answer.content.iter_any():
                     *lines, buffer = (buffer + chunk).split(b"\n")
                     for line in lines:
-                        event = json.loads(line)
+                        event = from_json(line)  # pods are large, and the machine is shared
                         if event["type"] != "ERROR":
                             since = event["object"]["metadata"]["resourceVersion"]
                             yield event

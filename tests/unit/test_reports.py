@@ -195,6 +195,15 @@ async def test_what_is_known_is_not_read(
     assert len(images) == len(WHOLE_POD["spec"]["initContainers"]) + 1
 
 
+async def test_a_pod_whose_watch_is_behind_for_a_moment_is_not_read(channel: Channel) -> None:
+    before = {**make_pod(JOB, done(), running()), "spec": WHOLE_POD["spec"]}
+    channel.engine.view = FakeView([RUN, JOB, before])
+    later = FakeView([RUN, JOB, WHOLE_POD])
+    asyncio.get_running_loop().call_later(0.1, setattr, channel.engine, "view", later)
+    assert (await channel.post(make_report(RUN)))[0] == 200
+    assert "Pod" not in channel.cluster.reads
+
+
 async def test_of_a_cache_that_is_behind_the_cluster_knows_better(channel: Channel) -> None:
     before = {**RUN["metadata"], "uid": "uid-before"}
     channel.engine.view = FakeView([{**RUN, "metadata": before}])

@@ -90,6 +90,8 @@ class Watches:
             kopf.on.event(*selector, registry=registry, id=item.qualified)(self._handler(item))
             if item.labelled:
                 settings.watching.label_selectors[selector] = SELECTOR
+            if resource.fields:
+                settings.watching.field_selectors[selector] = resource.fields
 
     async def served(self) -> dict[str, bool]:
         """Which of the kinds the cluster has now."""
@@ -276,7 +278,9 @@ class Watches:
         resource, labels = item.resource, SELECTOR if item.labelled else ""
         while True:
             wanted, patience = self._fresh
-            pages = self._client.pages(resource.api_version, resource.kind, namespace, labels)
+            pages = self._client.pages(
+                resource.api_version, resource.kind, namespace, labels, resource.fields
+            )
             async for page in pages:
                 if objects.version(page) < wanted:
                     break

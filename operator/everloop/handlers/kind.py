@@ -25,6 +25,7 @@ class Resource:
     version: str
     plural: str
     kind: str
+    fields: str = ""  # a field selector: the others are not watched
 
     @property
     def api_version(self) -> str:

@@ -12,7 +12,9 @@ DEPLOYMENTS = Resource(contract.GROUP, contract.VERSION, "deployments", "Deploym
 MONITORS = Resource(contract.GROUP, contract.VERSION, "monitors", "Monitor")
 
 JOBS = Resource("batch", "v1", "jobs", "Job")
-PODS = Resource("", "v1", "pods", "Pod")
+# Of a pod that has succeeded nothing is asked: its report has come before. Most pods of a big
+# cluster are such, and pods are the largest of all objects to list.
+PODS = Resource("", "v1", "pods", "Pod", fields="status.phase!=Succeeded")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 SERVICES = Resource("", "v1", "services", "Service")
 APPS_DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from everloop.plans.trainingrun_attempt import images
 
 REFUSED_SECONDS = 10.0  # to ask the API server again would cost it two reads, and tell the same
 REMEMBERED = 1000  # refusals
+LOOKS = 10  # at a pod that is known, while its watch is behind
+LOOK_SECONDS = 0.05
 
 
 class RefusedError(Exception):
@@ -65,13 +68,10 @@ class Senders:
         view, client = self._api.view, self._client
         if caller.namespace != namespace:
             raise _refused(f"the token is of namespace {caller.namespace}, not of {namespace}")
-        pod = view.get("Pod", namespace, caller.pod)
-        if pod is None or objects.uid(pod) != caller.pod_uid or not _told(pod):
-            pod = await client.get("v1", "Pod", namespace, caller.pod)
+        pod = await self._pod(caller)
         if pod is None or objects.uid(pod) != caller.pod_uid:
             raise _refused(f"pod {caller.pod} of the token is gone")
-        over = pod["status"].get("phase") in ("Succeeded", "Failed")  # Pending may be old news
-        if over or pod["metadata"].get("deletionTimestamp"):
+        if not _living(pod):
             raise _refused(f"pod {caller.pod} has ended")
         stranger = _refused(f"pod {caller.pod} is not of a Job of TrainingRun {run}")
         owner = objects.controller(pod) or {}
@@ -89,6 +89,20 @@ class Senders:
             raise stranger
         return Sender(parent, job, pod)
 
+    async def _pod(self, caller: Caller) -> Object | None:
+        """What is known of the pod, or else the pod as it is now.
+
+        When there is much to do its watch is behind for a moment, and a read would add to that.
+        """
+        for _ in range(LOOKS):
+            pod = self._api.view.get("Pod", caller.namespace, caller.pod)
+            if pod is None or objects.uid(pod) != caller.pod_uid or not _living(pod):
+                break
+            if _told(pod):
+                return pod
+            await asyncio.sleep(LOOK_SECONDS)
+        return await self._client.get("v1", "Pod", caller.namespace, caller.pod)
+
 
 def _refused(why: str) -> RefusedError:
     return RefusedError(403, why)
@@ -99,9 +113,14 @@ def _named(item: Object, namespace: str, name: str) -> bool:
     return (meta["namespace"], meta["name"]) == (namespace, name)
 
 
+def _living(pod: Object) -> bool:
+    over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return not (over or pod["metadata"].get("deletionTimestamp"))
+
+
 def _told(pod: Object) -> bool:
-    """Whether a pod says which images it runs, and is not about to end."""
+    """Whether a living pod says which images it runs."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
-    living = status.get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
-    return bool(living and containers) and len(images(pod)) == len(containers)
+    running = status.get("phase") == "Running"
+    return bool(running and containers) and len(images(pod)) == len(containers)

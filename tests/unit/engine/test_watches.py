@@ -16,7 +16,8 @@ from everloop import errors
 from everloop.cluster.cache import Cache
 from everloop.handlers import engine_watches
 from everloop.handlers.engine_watches import Watched, Watches
-from everloop.handlers.resources import JOBS
+from everloop.handlers.kind import Resource
+from everloop.handlers.resources import JOBS, PODS
 from everloop.metrics import Metrics
 
 BEGINS = "/apis/batch/v1/jobs"  # the path of a list that kopf makes
@@ -31,6 +32,7 @@ class FakeClient:
     held: asyncio.Event | None = None
     lists: int = 0
     version: int = 9  # of lists
+    fields: str = ""  # the selector of the last one
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -40,8 +42,11 @@ class FakeClient:
     async def served(self, _version: str, _kind: str) -> bool:
         return True
 
-    async def pages(self, *selectors: Any) -> AsyncIterator[dict[str, Any]]:
-        if selectors[-1] == engine_watches.SELECTOR:
+    async def pages(
+        self, _version: str, _kind: str, _namespace: str | None, labels: str, fields: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        if labels == engine_watches.SELECTOR:
+            self.fields = fields
             self.lists += 1
             self.begun.set()
             await asyncio.sleep(self.seconds)
@@ -50,12 +55,17 @@ class FakeClient:
         yield {"metadata": {"resourceVersion": str(self.version)}, "items": self.items}
 
 
-def make_watches(client: FakeClient, cache: Cache | None = None, put_right: Any = None) -> Watches:
+def make_watches(
+    client: FakeClient,
+    cache: Cache | None = None,
+    put_right: Any = None,
+    resource: Resource = JOBS,
+) -> Watches:
     async def lost(item: Any) -> bool:
         return put_right is not None and put_right(item) is None
 
     return Watches(
-        [Watched(JOBS, labelled=True)],
+        [Watched(resource, labelled=True)],
         [],
         client=client,  # type: ignore[arg-type]
         cache=cache or Cache(),
@@ -77,6 +87,20 @@ def keeping(watches: Watches) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_watches, "SETTLE_SECONDS", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("resource", "fields"), [(JOBS, ""), (PODS, "status.phase!=Succeeded")], ids=["Job", "Pod"]
+)
+async def test_of_pods_only_those_that_have_not_succeeded_are_watched_and_listed(
+    resource: Resource, fields: str
+) -> None:
+    client, settings = FakeClient(), kopf.OperatorSettings()
+    watches = make_watches(client, resource=resource)
+    watches.register(kopf.OperatorRegistry(), settings)
+    await watches.relist()
+    assert client.fields == fields
+    assert [*settings.watching.field_selectors.values()] == ([fields] if fields else [])
 
 
 async def test_a_list_answers_all_who_asked_before_it() -> None:
