@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from hypothesis import strategies as st
 from runs import make_run
 
 from everloop import contract
-from everloop.api.deployment import Deployment
+from everloop.api.deployment import Deployment, RejectedVersion
 from everloop.api.modelversion import Artifact, Signature
 from everloop.api.monitor import Monitor
 from everloop.api.trainingrun import TrainingRun
+from everloop.handlers.monitor import _record
 from everloop.manifests.pod import variable
 from everloop.manifests.router_config import BOOTSTRAP, CLUSTERS, ROUTES, Endpoint, router_files
 from everloop.manifests.router_routes import parse_weights, route_table, weights_json
@@ -29,6 +31,8 @@ from everloop.manifests.rules import RULES_KEY, build_rules_config_map, rule_gro
 from everloop.manifests.server import Served, build_server
 from everloop.manifests.trainingrun import build_config
 from everloop.manifests.trainingrun_job import build_job
+from everloop.plans.history import Record, build_record, read_history
+from everloop.plans.monitor_observed import Record as RunRecord
 from everloop.settings import Settings
 from everloop_training.errors import RunError
 from everloop_training.runconfig import Git
@@ -41,6 +45,12 @@ NASTY = [
     '"}', "'", "\\", "-v", "--", "<own>", "<%= x %>", "\x7f", "\u2028", "é", "🙂", "#", "& x",
     "!!x",
 ]  # fmt: skip
+DEPLOYMENT = Deployment.model_validate(
+    {
+        "metadata": {"name": "m", "namespace": "ml"},
+        "spec": {"modelName": "m", "rollout": {"steps": [{"weight": 100}]}},
+    }
+)
 texts = st.one_of(
     st.sampled_from(NASTY),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30),
@@ -121,14 +131,8 @@ def test_a_server_gets_its_signature_to_the_letter(feature: str, uri: str, diges
 
 
 def _server(served: Served, labels: dict[str, str]) -> Dict:
-    deployment = Deployment.model_validate(
-        {
-            "metadata": {"name": "m", "namespace": "ml"},
-            "spec": {"modelName": "m", "rollout": {"steps": [{"weight": 100}]}},
-        }
-    )
     settings = Settings(pod_defaults={"labels": labels} if labels else {})
-    template: Dict = build_server(deployment, served, settings, {})["spec"]["template"]
+    template: Dict = build_server(DEPLOYMENT, served, settings, {})["spec"]["template"]
     return template
 
 
@@ -212,3 +216,53 @@ def test_a_path_does_not_lead_out_of_the_repository(tmp_path: Path, path: str) -
     with pytest.raises(RunError, match="no folder"):
         fetch_git(Git(str(repository), "HEAD", path), None, tmp_path / "target")
     assert not (tmp_path / "target").exists()
+
+
+KEPT = ("decision", "version", "reason", "message", "time", "verdicts", "type", "run", "trigger")
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), texts),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.one_of(st.sampled_from(KEPT), texts), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(feature=some, reason=texts, message=texts)
+def test_a_decision_is_read_as_it_was_written(feature: str, reason: str, message: str) -> None:
+    entry = {"name": feature, "datatype": "FP64", "shape": [-1]}
+    served = Served(
+        "m-v1", 1, "m",
+        Artifact(uri="s3://m", digest="sha256:" + "0" * 64),
+        None,
+        Signature.model_validate({"inputs": [entry], "outputs": [entry]}),
+    )  # fmt: skip
+    record = Record("Rejection", 3, served, reason[:100], message, "2026-11-28T10:00:00Z")
+    kept = build_record(DEPLOYMENT, record).manifest
+    assert read_history("m", [json.loads(json.dumps(kept))]).records == (record,)
+
+
+@given(st.dictionaries(st.sampled_from(KEPT), anything), anything, st.sampled_from([1, "1", None]))
+def test_what_is_no_record_of_a_decision_is_passed_over(
+    changed: Dict, whole: Any, revision: Any
+) -> None:
+    """Whoever may write ControllerRevisions in the namespace may write anything into them."""
+    artifact = Artifact(uri="s3://m", digest="sha256:" + "0" * 64)
+    record = Record("Rejection", 1, Served("m-v1", 1, "m", artifact), "Why", "", "2026-11-28")
+    kept = build_record(DEPLOYMENT, record).manifest
+    other = build_record(DEPLOYMENT, replace(record, word="Promotion")).manifest
+    crafted = {**kept, "revision": revision, "data": {**kept["data"], **changed}}
+    for data in (crafted, {**kept, "data": whole}):
+        history = read_history("m", [data, other])
+        assert record.served == history.find("m-v1")
+        for read in history.records:  # what a status can say
+            RejectedVersion.model_validate(
+                {"modelVersion": read.version, "reason": read.reason, "time": read.time}
+            )
+        retraining = {**data, "data": {"type": "Retraining", **_dict(data["data"])}}
+        for item in (data, retraining):
+            assert _record(item, "m") is None or isinstance(_record(item, "m"), RunRecord)
+
+
+def _dict(value: Any) -> Dict:
+    return value if isinstance(value, dict) else {}

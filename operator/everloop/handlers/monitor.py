@@ -191,8 +191,8 @@ def _records(view: View, namespace: str, monitor: str) -> tuple[Record, ...]:
 
 def _record(item: Object, monitor: str) -> Record | None:
     """A record of this Monitor's; None for anything else under its labels, as a copy."""
-    data = item.get("data") or {}
-    if data.get("type") != "Retraining":
+    data = item.get("data")
+    if not isinstance(data, Mapping) or data.get("type") != "Retraining":
         return None
     try:
         run, trigger, time = str(data["run"]), data["trigger"], _time(data["time"])

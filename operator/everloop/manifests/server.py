@@ -73,10 +73,12 @@ class Served:
     def from_dict(cls, parts: Dict) -> Served:
         """From a record of the history. Raises KeyError or ValueError if it is not one."""
         profile, signature = parts.get("profile"), parts.get("signature")
+        if type(parts["number"]) is not int:
+            raise ValueError(f"not the number of a version: {parts['number']}")
         return cls(
-            parts["name"],
+            str(parts["name"]),
             parts["number"],
-            parts["modelName"],
+            str(parts["modelName"]),
             Artifact.model_validate(parts["artifact"]),
             Profile.model_validate(profile) if profile else None,
             Signature.model_validate(signature) if signature else None,

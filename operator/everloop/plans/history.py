@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from everloop import contract
 from everloop.api.conditions import timestamp
-from everloop.api.deployment import Deployment, Verdict
+from everloop.api.deployment import Deployment, RejectedVersion, Verdict
 from everloop.manifests.meta import meta
 from everloop.manifests.server import Served
 from everloop.plans.plan import Child, Mode, OnConflict
@@ -142,18 +142,27 @@ def read_history(deployment: str, objects: Iterable[Mapping[str, Any]]) -> Histo
 
 
 def _read(item: Mapping[str, Any]) -> Record | None:
+    """A record; None for what a status could not tell of: anybody may have made it."""
     data = item.get("data") or {}
     try:
         if data["decision"] not in WORDS:
             return None
-        return Record(
-            word=data["decision"],
-            number=int(item["revision"]),
-            served=Served.from_dict(data["version"]),
+        served = Served.from_dict(data["version"])
+        told = RejectedVersion(
+            model_version=served.name,
             reason=data["reason"],
             message=data["message"],
             time=data["time"],
+        )
+        datetime.fromisoformat(told.time)
+        return Record(
+            word=data["decision"],
+            number=int(item["revision"]),
+            served=served,
+            reason=told.reason,
+            message=told.message,
+            time=told.time,
             verdicts=tuple(Verdict.model_validate(entry) for entry in data["verdicts"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
