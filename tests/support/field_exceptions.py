@@ -4,10 +4,6 @@ from __future__ import annotations
 
 ONE_VALUE = "it has one value so far; others are refused"
 RECORD = "a record for audits: made once with the version, kept as written, and immutable"
-NOT_REPEATED = (
-    "part of the record of the run that made the version; a retraining waits for its own data, "
-    "reads what is there now, and does not begin suspended"
-)
 FOR_PEOPLE = "for people, who read it with `kubectl get mlmv -o yaml`"
 
 # Kind → path, or the beginning of paths, → reason.
@@ -23,11 +19,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "ModelVersion": {
         "artifact.format": ONE_VALUE,
         "provenance.trigger": RECORD,
-        "provenance.runSpec.data[].digest": NOT_REPEATED,
-        "provenance.runSpec.newData": NOT_REPEATED,
-        "provenance.runSpec.suspend": NOT_REPEATED,
-        "provenance.runSpec.output.format": ONE_VALUE,
-        "provenance.runSpec.gates[].versus": ONE_VALUE,
         "provenance.resolved.commit": RECORD,
         "provenance.resolved.sourceDigest": RECORD,
         "provenance.resolved.images": RECORD,

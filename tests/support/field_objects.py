@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from field_schema import Json
-from field_seeds import NAME
+from field_seeds import NAME, SMALL_RUN
 
 from everloop import contract
 
@@ -14,7 +14,6 @@ IN_SEED = {
     ("Experiment", "algorithm.name"): "many trials",
     ("TrainingRun", "steps[].role"): "small",
     ("Experiment", "template.steps[].role"): "small template",
-    ("ModelVersion", "provenance.runSpec.steps[].role"): "small run",
 }
 MOUNT_PATH = "pod.volumeMounts[].mountPath"
 # Values in the middle that the schema alone does not tell.
@@ -30,9 +29,9 @@ OTHERS: dict[tuple[str, str], list[Any]] = {
     ("Monitor", "errors.rate"): ["0.07", "0", "1"],
     ("Deployment", "rollout.analysis.metrics[].max"): ["0.02", "0", "1"],
     ("Deployment", "rollout.analysis.metrics[].maxRegression"): ["0.2", "0", "1"],
+    ("ModelVersion", "provenance.runSpec"): [SMALL_RUN],
     ("TrainingRun", MOUNT_PATH): ["/scratch"],
     ("Experiment", f"template.{MOUNT_PATH}"): ["/scratch"],
-    ("ModelVersion", f"provenance.runSpec.{MOUNT_PATH}"): ["/scratch"],
     ("Deployment", f"runtime.{MOUNT_PATH}"): ["/scratch"],
 }
 

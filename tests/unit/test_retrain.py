@@ -20,6 +20,8 @@ from monitors import (
 )
 
 from everloop import contract
+from everloop.api.modelversion import ModelVersion
+from everloop.manifests.retraining import read_run_spec
 from everloop.plans.plan import Mode, OnConflict
 from everloop.settings import Settings
 
@@ -162,6 +164,22 @@ def _no_provenance(world: World) -> None:
     world.versions = [make_version(1, provenance={"run": "made-v1"})]
 
 
+def _unreadable(world: World) -> None:
+    """Of a version that was made by hand: nobody looks into the record of its run."""
+    provenance = {"run": "made-v1", "runSpec": {**RUN_SPEC, "steps": [{"name": "train"}]}}
+    world.versions = [make_version(1, provenance=provenance)]
+
+
+def test_what_is_wrong_with_a_run_that_cannot_be_repeated_is_told() -> None:
+    world = firing_world()
+    _unreadable(world)
+    told = read_run_spec(ModelVersion.model_validate(world.versions[0]))
+    assert told == (
+        "flights-v1 has no run to repeat: spec.provenance.runSpec.steps.0.command: Field required; "
+        "train it by a TrainingRun"
+    )
+
+
 def _other_run(world: World) -> None:
     """One that was made for another alert, just before the operator was killed."""
     alone = firing_world()
@@ -176,6 +194,7 @@ def _other_run(world: World) -> None:
         (_challenge, "RolloutInFlight"),
         (_wait, "NewerVersionWaiting"),
         (_no_provenance, "NoProvenance"),
+        (_unreadable, "NoProvenance"),
         (_other_run, "RunInFlight"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

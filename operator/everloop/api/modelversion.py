@@ -23,7 +23,7 @@ from everloop.api.base import (
     Uri,
 )
 from everloop.api.conditions import Condition
-from everloop.api.trainingrun import GATE_RESULTS, ChampionRef, GateResult, TrainingRunSpec
+from everloop.api.trainingrun import GATE_RESULTS, ChampionRef, GateResult
 
 
 class Artifact(Model):
@@ -120,7 +120,9 @@ class Provenance(Model):
     parent: str | None = Field(
         default=None, max_length=63, description="The champion when a Monitor asked for it."
     )
-    run_spec: TrainingRunSpec | None = Field(
+    # Opaque: a record is not held against what is asked of a new run, today or later, and its
+    # schema would cost the API server as much again for each version and each of its statuses.
+    run_spec: Opaque | None = Field(
         default=None, description="The whole spec of the run, verbatim."
     )
     resolved: Resolved | None = Field(default=None, description="What the run used, by content.")

@@ -7,6 +7,8 @@ import re
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from everloop import contract
 from everloop.api.conditions import timestamp
 from everloop.api.modelversion import ModelVersion
@@ -35,6 +37,19 @@ def retraining_numbers(monitor: str, name: str) -> tuple[int, int] | None:
 def decision_name(run: str) -> str:
     """The name of the record that a run was decided."""
     return contract.child_name(run, "decision")
+
+
+def read_run_spec(champion: ModelVersion) -> TrainingRunSpec | str:
+    """What a version's run was, to be made again; or why it cannot be, for people."""
+    name, provenance = champion.metadata.name, champion.spec.provenance
+    if provenance is None or provenance.run_spec is None:
+        return f"{name} has no spec.provenance.runSpec to repeat: train it by a TrainingRun"
+    try:
+        return TrainingRunSpec.model_validate(provenance.run_spec)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("spec.provenance.runSpec", *first["loc"])))
+        return f"{name} has no run to repeat: {where}: {first['msg']}; train it by a TrainingRun"
 
 
 def build_retraining(

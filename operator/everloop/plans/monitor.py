@@ -9,7 +9,7 @@ from typing import Any
 from everloop.api.conditions import merge, timestamp
 from everloop.api.monitor import MonitorStatus, RetrainRecord
 from everloop.manifests.promql import number
-from everloop.manifests.retraining import build_decision, build_retraining
+from everloop.manifests.retraining import build_decision, build_retraining, read_run_spec
 from everloop.manifests.rules import (
     build_prometheus_rule,
     build_rules_config_map,
@@ -116,8 +116,8 @@ def _retraining(observed: Observed, decision: Decision, now: datetime) -> _Retra
     champion, need = observed.champion, decision.need
     if decision.number is None or need is None or champion is None:
         return None
-    provenance = champion.spec.provenance
-    if provenance is None or provenance.run_spec is None:  # decide() refuses these
+    run_spec = read_run_spec(champion)
+    if isinstance(run_spec, str):  # decide() refuses these
         return None
     monitor = observed.monitor
     name = run_name(observed, decision.number)
@@ -128,7 +128,7 @@ def _retraining(observed: Observed, decision: Decision, now: datetime) -> _Retra
     run = build_retraining(
         monitor,
         champion,
-        provenance.run_spec,
+        run_spec,
         name=name,
         trigger=why,
         arrived_after=_arrived_after(observed, need),

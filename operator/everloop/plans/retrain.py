@@ -18,7 +18,11 @@ from everloop.api.conditions import timestamp
 from everloop.api.durations import seconds
 from everloop.api.monitor import Refusal, Retrain, Signal
 from everloop.manifests.promql import number
-from everloop.manifests.retraining import retraining_name, retraining_numbers
+from everloop.manifests.retraining import (
+    read_run_spec,
+    retraining_name,
+    retraining_numbers,
+)
 from everloop.plans.monitor_observed import Observed, SeenAlert
 from everloop.plans.signals import measure
 
@@ -100,11 +104,9 @@ def _objections(
         yield contract.REASON_NO_CHAMPION, "the Deployment serves no champion to train again"
         return
     name = champion.metadata.name
-    if champion.spec.provenance is None or champion.spec.provenance.run_spec is None:
-        yield (
-            "NoProvenance",
-            f"{name} has no spec.provenance.runSpec to repeat: train it by a TrainingRun",
-        )
+    run_spec = read_run_spec(champion)
+    if isinstance(run_spec, str):
+        yield "NoProvenance", run_spec
     for run in observed.runs:
         if not run.finished:
             yield "RunInFlight", f"TrainingRun {run.name} has not ended; one at a time"
