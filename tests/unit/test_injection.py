@@ -31,7 +31,7 @@ from everloop.manifests.rules import RULES_KEY, build_rules_config_map, rule_gro
 from everloop.manifests.server import Served, build_server
 from everloop.manifests.trainingrun import build_config
 from everloop.manifests.trainingrun_job import build_job
-from everloop.plans.history import Record, build_record, read_history
+from everloop.plans.history import WORDS, Record, Word, build_record, read_history
 from everloop.plans.monitor_observed import Record as RunRecord
 from everloop.settings import Settings
 from everloop_training.errors import RunError
@@ -240,6 +240,15 @@ def test_a_decision_is_read_as_it_was_written(feature: str, reason: str, message
     record = Record("Rejection", 3, served, reason[:100], message, "2026-11-28T10:00:00Z")
     kept = build_record(DEPLOYMENT, record).manifest
     assert read_history("m", [json.loads(json.dumps(kept))]).records == (record,)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_decision_with_many_words_is_not_forgotten(word: Word) -> None:
+    artifact = Artifact(uri="s3://m", digest="sha256:" + "0" * 64)
+    served = Served("m-v1", 1, "m", artifact)
+    record = Record(word, 1, served, "R" * 200, "m" * 5000, "2026-11-28T10:00:00Z")
+    (read,) = read_history("m", [build_record(DEPLOYMENT, record).manifest]).records
+    assert (read.served, len(read.reason), len(read.message)) == (served, 128, 1024)
 
 
 @given(st.dictionaries(st.sampled_from(KEPT), anything), anything, st.sampled_from([1, "1", None]))
