@@ -23,7 +23,8 @@ from everloop import contract
 from everloop.manifests.trainingrun import config_name
 
 RETRY_SECONDS = 1.0
-PODS = f"/api/v1/pods?labelSelector={contract.LABEL_RUN}"
+# Only while they run: the stand-in shares the machine with what is measured.
+PODS = f"/api/v1/pods?labelSelector={contract.LABEL_RUN}&fieldSelector=status.phase%3DRunning"
 
 
 def _ended(pod: Json) -> Json:
@@ -47,6 +48,7 @@ class Runners:
         self._host = host
         self._kid = ""
         self._tls: ssl.SSLContext | None = None
+        self._reports: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(PARALLEL)
         self._seen: set[str] = set()
         self.answered: dict[tuple[str, str], float] = {}  # when, by the run's namespace and name
@@ -57,12 +59,15 @@ class Runners:
         """
         keys = await self._admin.call("GET", "/openid/v1/jwks")
         self._kid = keys["keys"][0]["kid"]
-        async with asyncio.TaskGroup() as reporting:
+        alone = aiohttp.TCPConnector(force_close=True)  # each report has a connection of its own
+        async with (
+            aiohttp.ClientSession(connector=alone) as self._reports,
+            asyncio.TaskGroup() as reporting,
+        ):
             async for event in self._admin.watch(PODS):
                 pod = event["object"]
                 uid = pod["metadata"]["uid"]
-                running = (pod.get("status") or {}).get("phase") == "Running"
-                if event["type"] != "DELETED" and running and uid not in self._seen:
+                if event["type"] != "DELETED" and uid not in self._seen:
                     self._seen.add(uid)
                     reporting.create_task(self._finish(pod))
 
@@ -85,18 +90,16 @@ class Runners:
             await self._admin.call("PATCH", status, _ended(pod), "merge-patch+json")
 
     async def _send(self, path: str, body: bytes, token: str) -> bool:
+        assert self._reports is not None
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         try:
-            async with (
-                aiohttp.ClientSession() as session,
-                session.post(
-                    self._url + path,
-                    data=body,
-                    headers=headers,
-                    ssl=self._tls or True,
-                    server_hostname=self._host,
-                ) as answer,
-            ):
+            async with self._reports.post(
+                self._url + path,
+                data=body,
+                headers=headers,
+                ssl=self._tls or True,
+                server_hostname=self._host,
+            ) as answer:
                 if 400 <= answer.status < 500:
                     raise RuntimeError(f"{path}: {answer.status} {await answer.text()}")
                 return answer.status == 200

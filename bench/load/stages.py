@@ -12,6 +12,7 @@ from bench.load.process import Operator, Usage
 from bench.load.scenarios import Rate
 
 SIZES = (500, 1000, 2000, 3500, 5000)
+TURN = 500  # runs, and then as many Jobs: soon enough that both meet the same machine
 MIB = 1 << 20
 
 
@@ -32,14 +33,17 @@ async def grow(admin: Admin, operator: Operator, most: int, namespaces: int) -> 
     stages: list[Stage] = []
     before = 0
     for count in [*(size for size in SIZES if size < most), most]:
-        numbers = range(before, count)
-        runs = await scenarios.complete_runs(admin, where, numbers)
-        resident = (await settled(operator)).resident_bytes
-        template = await scenarios.bare_template(admin, where[0])
-        jobs = await scenarios.complete_jobs(admin, bare, numbers, template)
-        stages.append(Stage(count, runs, jobs, resident))
-        print(f"  to {count} runs: {runs.per_second:.1f}/s, bare Jobs {jobs.per_second:.1f}/s, "
-              f"{resident / MIB:.0f} MiB", flush=True)  # fmt: skip
+        runs, jobs = [], []
+        for start in range(before, count, TURN):
+            numbers = range(start, min(start + TURN, count))
+            runs.append(await scenarios.complete_runs(admin, where, numbers))
+            resident = (await settled(operator)).resident_bytes
+            template = await scenarios.bare_template(admin, where[0])
+            jobs.append(await scenarios.complete_jobs(admin, bare, numbers, template))
+        stage = Stage(count, total(runs), total(jobs), resident)
+        stages.append(stage)
+        print(f"  to {count} runs: {stage.runs.per_second:.1f}/s, bare Jobs "
+              f"{stage.jobs.per_second:.1f}/s, {resident / MIB:.0f} MiB", flush=True)  # fmt: skip
         before = count
     return stages
 

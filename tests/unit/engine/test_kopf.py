@@ -1,15 +1,28 @@
-"""How kopf is made to begin its watches."""
+"""How kopf is made to begin its watches, and to keep nothing of what they tell."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
+import kopf
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from kopf._cogs.structs.references import Resource as KopfResource
+from kopf._core.actions.lifecycles import all_at_once
+from kopf._core.engines.indexing import OperatorIndexers
+from kopf._core.reactor.processing import process_resource_event
 
-from everloop.handlers.engine_kopf import EmptyLists
+from everloop.cluster.cache import Cache
+from everloop.handlers.engine_kopf import EmptyLists, Forgetful, configure
+from everloop.handlers.engine_watches import Watched, Watches
+from everloop.handlers.resources import JOBS as JOB_RESOURCE
+from everloop.metrics import Metrics
 
 JOBS = "/apis/batch/v1/jobs"
 IN_ONE = "/apis/batch/v1/namespaces/everloop-system/jobs"
@@ -66,3 +79,58 @@ async def test_a_list_that_is_refused_begins_nothing() -> None:
         own.get(server.make_url(JOBS).with_query(limit=500)) as response,
     ):
         assert (response.status, heard) == (403, [])
+
+
+class Template(dict[str, Any]):
+    """A part of an object that can be seen to go."""
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Python frees what nobody refers to, and does not look for cycles."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
+async def test_what_an_event_told_is_freed_at_once() -> None:
+    """kopf's own views of it refer to each other, and to it."""
+    cache, registry = Cache(), kopf.OperatorRegistry()
+    settings = configure(kopf.OperatorSettings())
+    unused: Any = None
+    watches = Watches(
+        [Watched(JOB_RESOURCE, labelled=True)],
+        (),
+        client=unused,
+        cache=cache,
+        metrics=Metrics(),
+        lost=unused,
+    )
+    watches.register(registry, settings)
+    template = Template(spec={"containers": [{"name": "train"}]})
+    event: Any = {
+        "type": "MODIFIED",
+        "object": {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"namespace": "ml", "name": "run-1", "uid": "u", "resourceVersion": "7"},
+            "spec": {"template": template},
+        },
+    }
+    seen = weakref.ref(template)
+    del template
+    await process_resource_event(
+        lifecycle=all_at_once,
+        indexers=OperatorIndexers(),
+        registry=registry,
+        settings=settings,
+        memories=Forgetful(),
+        memobase=kopf.Memo(),
+        resource=KopfResource("batch", "v1", "jobs", namespaced=True),
+        raw_event=event,
+        event_queue=asyncio.Queue(),
+    )
+    del event
+    assert cache.get("Job", "ml", "run-1") is not None
+    assert seen() is None
