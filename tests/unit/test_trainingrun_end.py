@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import runs
@@ -37,7 +38,9 @@ def test_a_report_becomes_a_version() -> None:
     assert child.manifest["metadata"]["name"] == "flights-v4"
     assert (child.owned, child.on_conflict) == (False, OnConflict.REPLAN)
     assert first.patches == ()
-    assert ready(first) == ("False", "Registering")
+    assert ready(first) == ("True", "Registered"), "what it says once that version is made"
+    assert [event.reason for event in first.events] == ["Registered"]
+    assert ready(replace(first, status=first.unmade)) == ("False", "Registering")
     version = make_version(4, run_uid=run["metadata"]["uid"])
     second = plan(run, config, report, make_version(3), version)
     assert second.children == ()

@@ -77,7 +77,7 @@ class Store:
             return None
         item = self._in_use.get(place)
         if item is None:
-            item = share(from_json(_unpack(entry)))  # else it takes twice the memory
+            item = from_json(_unpack(entry))  # which shares strings, too
         self._use(place, item)
         return item
 

@@ -64,6 +64,10 @@ class Queue:
         """Whether another pass follows the one that is under way."""
         return key in self._again
 
+    def unwake(self, key: Key) -> None:
+        """No other pass follows the one that is under way: there would be nothing to do."""
+        self._again.discard(key)
+
     async def get(self) -> Key:
         """The next key; `done` must follow."""
         while not self._waiting:

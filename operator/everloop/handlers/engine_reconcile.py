@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -120,9 +121,11 @@ class Reconciler:
         if plan.finalizers is not None and not objects.metadata(parent).get("deletionTimestamp"):
             parent = await self._finalizers(parent, plan.finalizers)
         problems = await self._apply(parent, plan)
+        if problems and plan.unmade is not None:
+            plan = replace(plan, status=plan.unmade, events=())
         wrote = False
         if problems or not (plan.passing and self._queue.woken(key)):
-            wrote = await self._status(parent, plan, problems, now)
+            wrote = await self._status(key, parent, plan, problems, now)
         if plan.finalizers is not None and objects.metadata(parent).get("deletionTimestamp"):
             await self._finalizers(parent, plan.finalizers)
         for event in plan.events:
@@ -155,7 +158,7 @@ class Reconciler:
         return problems
 
     async def _status(
-        self, parent: Object, plan: Plan, problems: Sequence[Problem], now: datetime
+        self, key: Key, parent: Object, plan: Plan, problems: Sequence[Problem], now: datetime
     ) -> bool:
         wanted = plan.status
         if problems:
@@ -164,9 +167,13 @@ class Reconciler:
         if wanted is None:
             return False
         live = await status.write(self._client, parent, wanted)
-        if live is not None:
-            self._cache.put(live)
-        return live is not None
+        if live is None:
+            return False
+        woken = self._queue.woken(key)
+        self._cache.put(live)
+        if not woken and not self._kinds[key.kind].reads_own_status:
+            self._queue.unwake(key)
+        return True
 
     async def _finalizers(self, parent: Object, wanted: tuple[str, ...]) -> Object:
         live = await status.write_finalizers(self._client, parent, wanted, OURS)

@@ -176,3 +176,4 @@ class Kind(Generic[Observed]):
     observe: Callable[[Object, View, Any], Awaitable[Observed]]
     plan: Callable[[Observed, datetime], Plan]
     watched_for: tuple[Resource, ...] = field(default=())  # read, made by others of ours
+    reads_own_status: bool = True  # whether what it wrote there can make its next plan another

@@ -69,4 +69,5 @@ KIND = Kind(
     observe=observe,
     plan=plan,
     watched_for=(APPS_DEPLOYMENTS, DEPLOYMENTS),
+    reads_own_status=False,
 )

@@ -86,12 +86,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Plan:
-    """What should be true now. `status` is the whole new status, or None for as it is."""
+    """What should be true now. `status` is the whole new status, or None for as it is.
+
+    It may tell of children of this plan as made: it is written once they are.
+    """
 
     children: tuple[Child, ...] = ()
     patches: tuple[Patch, ...] = ()
     deletions: tuple[Deletion, ...] = ()
     status: dict[str, Any] | None = None
+    unmade: dict[str, Any] | None = None  # the status if a child cannot be made, without events
     passing: bool = False  # a status of moments: unwritten if what was made wakes the parent again
     events: tuple[Event, ...] = ()
     requeue_at: datetime | None = None

@@ -243,21 +243,27 @@ def _finished(observed: Observed, run: TrainingRun, report: Report, now: datetim
     if observed.report is not None and not failed(results):
         step = registration(observed.run, observed.report, observed.run_config, observed.versions)
     trial = is_trial(observed.run)
-    status = finished_status(
-        observed.run,
-        run,
-        report,
-        now,
-        gates=results,
-        champion=champion.ref,
-        version=step.version,
-        registers=not trial,
-    )
+
+    def status_with(version: str | None) -> dict[str, Any]:
+        return finished_status(
+            observed.run,
+            run,
+            report,
+            now,
+            gates=results,
+            champion=champion.ref,
+            version=version,
+            registers=not trial,
+        )
+
+    children = () if trial else step.children
+    made = next((child.manifest["metadata"]["name"] for child in children), step.version)
+    status = status_with(made)
     return Plan(
-        children=() if trial else step.children,
+        children=children,
         patches=step.patches,
         status=status,
-        passing=bool(step.children),
+        unmade=status_with(None) if children else None,
         events=transition_events(before, status),
     )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from samples import make_model_version
 from toy import TOY, make_toy
 
@@ -15,6 +16,7 @@ from everloop.handlers.engine import Engine
 from everloop.handlers.kind import Key
 from everloop.handlers.modelversion import KIND
 from everloop.metrics import Metrics
+from everloop.plans.plan import Child, Event, Plan
 from everloop.settings import Settings
 
 Json = dict[str, Any]
@@ -111,6 +113,74 @@ async def test_in_a_namespace_that_is_going_one_creation_is_tried_and_none_is_pl
     engine.view.put(going_toy("second", "2"))  # the namespace went, and was made again
     await engine._reconciler._once(key)
     assert client.tried == ["ConfigMap", "ConfigMap"]
+
+
+@dataclass
+class Server(FakeClient):
+    """Makes what it is asked for, or refuses it; keeps statuses and events."""
+
+    refuses: bool = False
+    statuses: list[Json] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+
+    async def create(self, manifest: Json) -> Json:
+        if self.refuses:
+            raise errors.Forbidden("exceeded quota", 403)
+        meta = {**manifest["metadata"], "uid": "made", "resourceVersion": "5"}
+        return {**manifest, "metadata": meta}
+
+    async def patch(self, live: Json, _how: str, body: Json, subresource: str = "") -> Json:
+        assert subresource == "status"
+        self.statuses.append(body["status"])
+        meta = {**live["metadata"], "resourceVersion": "6"}
+        return {**live, "metadata": meta, "status": body["status"]}
+
+
+def plan_one(*_: Any) -> Plan:
+    """One child, a status that tells of it, and one for while it is not there."""
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a-child"}}
+    return Plan(
+        children=(Child(made),),
+        status={"phase": "Made"},
+        unmade={"phase": "Making"},
+        events=(Event("Made", "it is made"),),
+    )
+
+
+@pytest.mark.parametrize("refuses", [False, True], ids=["made", "refused"])
+async def test_a_status_that_tells_of_a_child_is_written_once_it_is_made(refuses: bool) -> None:
+    client = Server(None, refuses=refuses)
+    kind = replace(TOY, plan=plan_one)
+    engine = Engine([kind], Settings(), client, Metrics(), lambda _: None)  # type: ignore[arg-type]
+    engine._recorder.record = lambda _, event: client.events.append(event.reason)  # type: ignore[method-assign]
+    engine.view.put(going_toy("first", "1"))
+    await engine._reconciler._once(Key("Toy", "ml", "a"))
+    (status,) = client.statuses
+    assert status["phase"] == ("Making" if refuses else "Made")
+    assert client.events == ([] if refuses else ["Made"])
+    reasons = [one["reason"] for one in status.get("conditions", ())]
+    assert ("Forbidden" in reasons) is refuses
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_what_does_not_read_its_own_status_has_no_pass_for_it(reads: bool) -> None:
+    """But one that something else asked for meanwhile it has."""
+    client = Server(None)
+    kind = replace(TOY, plan=lambda *_: Plan(status={"phase": "Here"}), reads_own_status=reads)
+    engine = Engine([kind], Settings(), client, Metrics(), lambda _: None)  # type: ignore[arg-type]
+    key = Key("Toy", "ml", "a")
+    engine._leading = True
+    engine.view.put(going_toy("first", "1"))
+    await engine.queue.get()
+    await engine._reconciler._once(key)
+    engine.queue.done(key)
+    assert len(engine.queue) == int(reads)
+    engine.view.put(going_toy("second", "7"))
+    await engine.queue.get()
+    engine.wake(key)
+    await engine._reconciler._once(key)
+    engine.queue.done(key)
+    assert len(engine.queue) == 1
 
 
 async def test_a_standby_queues_nothing_and_begins_with_everything() -> None:
