@@ -13,6 +13,7 @@ import kopf
 # kopf.operator takes one, but its type is not exported
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
+from everloop import contract
 from everloop.cluster import client, credentials, objects
 from everloop.handlers.engine_watches import Watches
 from everloop.settings import Settings
@@ -128,6 +129,8 @@ def configure(options: kopf.OperatorSettings) -> kopf.OperatorSettings:
     options.watching.connect_timeout = 5.0
     options.watching.chunk_size = client.PAGE
     options.persistence.diffbase_storage = NoMemory()
+    # Of kopf's own name, which any other operator may have on our objects, it would take it away
+    options.persistence.finalizer = f"{contract.GROUP}/kopf"
     options.queueing.worker_limit = 100
     options.queueing.idle_timeout = 0.05  # an idle worker holds its place: 5 s would starve us
     options.queueing.error_delays = (1.0, 2.0, 5.0, 10.0)

@@ -13,6 +13,7 @@ import kopf
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from kopf._cogs.clients import patching
 from kopf._cogs.structs.references import Resource as KopfResource
 from kopf._core.actions.lifecycles import all_at_once
 from kopf._core.engines.indexing import OperatorIndexers
@@ -93,33 +94,20 @@ def no_collection() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.usefixtures("no_collection")
-async def test_what_an_event_told_is_freed_at_once() -> None:
-    """kopf's own views of it refer to each other, and to it."""
+def make_job() -> dict[str, Any]:
+    meta = {"namespace": "ml", "name": "run-1", "uid": "u", "resourceVersion": "7"}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {}}
+
+
+async def tell(job: dict[str, Any]) -> Cache:
+    """Have kopf itself handle an event of a Job; what is known then."""
     cache, registry = Cache(), kopf.OperatorRegistry()
     settings = configure(kopf.OperatorSettings())
     unused: Any = None
-    watches = Watches(
-        [Watched(JOB_RESOURCE, labelled=True)],
-        (),
-        client=unused,
-        cache=cache,
-        metrics=Metrics(),
-        lost=unused,
-    )
+    watched = [Watched(JOB_RESOURCE, labelled=True)]
+    watches = Watches(watched, (), client=unused, cache=cache, metrics=Metrics(), lost=unused)
     watches.register(registry, settings)
-    template = Template(spec={"containers": [{"name": "train"}]})
-    event: Any = {
-        "type": "MODIFIED",
-        "object": {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {"namespace": "ml", "name": "run-1", "uid": "u", "resourceVersion": "7"},
-            "spec": {"template": template},
-        },
-    }
-    seen = weakref.ref(template)
-    del template
+    event: Any = {"type": "MODIFIED", "object": job}
     await process_resource_event(
         lifecycle=all_at_once,
         indexers=OperatorIndexers(),
@@ -131,6 +119,30 @@ async def test_what_an_event_told_is_freed_at_once() -> None:
         raw_event=event,
         event_queue=asyncio.Queue(),
     )
-    del event
+    return cache
+
+
+@pytest.mark.usefixtures("no_collection")
+async def test_what_an_event_told_is_freed_at_once() -> None:
+    """kopf's own views of it refer to each other, and to it."""
+    template = Template(spec={"containers": [{"name": "train"}]})
+    seen = weakref.ref(template)
+    cache = await tell(make_job() | {"spec": {"template": template}})
     assert cache.get("Job", "ml", "run-1") is not None
+    del template
     assert seen() is None
+
+
+async def test_another_operators_finalizer_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kopf removes its own where no handler needs it, and every operator on kopf has that name."""
+    patched: list[Any] = []
+
+    async def patch_obj(*, name: str, **_: Any) -> tuple[None, None]:
+        patched.append(name)
+        return None, None
+
+    monkeypatch.setattr(patching, "patch_obj", patch_obj)
+    job = make_job()
+    job["metadata"]["finalizers"] = [kopf.OperatorSettings().persistence.finalizer]
+    await tell(job)
+    assert patched == []
