@@ -176,6 +176,26 @@ async def test_a_router_that_does_not_answer_is_no_reason_to_fail(answer: str | 
     assert found.problem
 
 
+class SlowOnce(Routers):
+    """Does not answer the first question."""
+
+    asked = 0
+
+    async def get_text(self, url: str, timeout_seconds: float) -> str:
+        self.asked += 1
+        if self.asked == 1:
+            raise TimeoutError
+        return await super().get_text(url, timeout_seconds)
+
+
+async def test_a_router_that_is_slow_once_is_asked_again() -> None:
+    """Else traffic that nobody moves would look as if it moved, for one status."""
+    http = SlowOnce({"/weights": weights_json({"flights-v1": 100}), "/stats": ""})
+    (found,) = await read_routers([router("a", "10.1.0.5")], http)
+    assert found.weights == {"flights-v1": 100}
+    assert not found.problem
+
+
 class NoPrometheus:
     async def query(self, promql: str, at: datetime | None = None) -> list[Any]:
         raise PrometheusUnavailable("no answer from http://prometheus:9090")
