@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,7 @@ ENDED = "faults.test/ended"  # on a pod: see stages/pod-complete.yaml
 FAILED = "faults.test/failed"  # on a pod: see stages/pod-failed.yaml
 ACCOUNT = "serviceaccounts"
 TIMEOUT_SECONDS = 30.0  # an operator that was stopped meanwhile still has to answer
+RETRY_SECONDS = 1.0  # at least, between two attempts to report, as of the real one
 
 
 class Runner:
@@ -42,6 +44,7 @@ class Runner:
         self._works = works
         self.fails: Callable[[Json, int], bool] = lambda *_: False  # whether a run's attempt does
         self._reports: dict[str, bytes] = {}  # by uid of the pod: a repeat is the same report
+        self._tried: dict[str, float] = {}  # when a report was last sent, by uid of the pod
         self._ended: set[str] = set()  # uids of pods; a look at them may be older than their mark
         self.acknowledged: list[str] = []  # names of runs
         self.refused: list[str] = []
@@ -66,8 +69,10 @@ class Runner:
     async def _report(self, run: Json, pod: Json) -> None:
         name, meta = run["metadata"]["name"], pod["metadata"]
         config = self._admin.get("configmaps", self._namespace, config_name(name))
-        if config is None:
+        early = time.monotonic() < self._tried.get(meta["uid"], -RETRY_SECONDS) + RETRY_SECONDS
+        if config is None or early:
             return
+        self._tried[meta["uid"]] = time.monotonic()
         body = self._reports.setdefault(meta["uid"], json.dumps(make_report(run, pod)).encode())
         status = await self._send(name, config, body, await self._token(pod))
         if status in (401, 408, 429) or status >= 500 or status == 0:
