@@ -20,7 +20,7 @@ from faults.world import Ground, World
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 View = Callable[[World, int], Sequence[Disturbance]]
 LAG_SECONDS = 4.0
-EVERY = bool(os.environ.get("EVERLOOP_VIEWS_AT_EVERY_WRITE"))  # takes most of an hour
+EVERY = bool(os.environ.get("EVERLOOP_VIEWS_AT_EVERY_WRITE"))  # takes a quarter of an hour
 LAST = 0.75  # of the fewest writes: after the last ones there may be nothing more to see late
 
 
