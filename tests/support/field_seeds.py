@@ -205,12 +205,6 @@ SEEDS: dict[str, dict[str, Json]] = {
                 "licence": "MIT",
             },
         },
-        "small run": {
-            "modelName": NAME,
-            "version": 3,
-            "artifact": {"uri": "s3://models/flights/x", "digest": DIGEST},
-            "provenance": {"runSpec": SMALL_RUN},
-        },
     },
     "Deployment": {
         "rollout": DEPLOYMENT,
