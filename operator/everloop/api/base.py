@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 
@@ -35,6 +35,12 @@ class Model(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, camelCase, without fields that are None or equal to their default of None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def first_problem(error: ValidationError, *inside: str) -> str:
+    """What is wrong first, and where: a path that begins with `inside`."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, (*inside, *first['loc'])))}: {first['msg']}"
 
 
 # --- bounded scalars (unbounded ones make CEL too costly for the API server) ----------------------

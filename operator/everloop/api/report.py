@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from everloop import contract
-from everloop.api.base import Identifier, LongText, Model, Number, Time
+from everloop.api.base import Identifier, LongText, Model, Number, Time, first_problem
 from everloop.api.modelversion import (
     Artifact,
     HoldOut,
@@ -95,9 +95,7 @@ def parse(text: str | bytes) -> Report:
         plain = text.decode() if isinstance(text, bytes) else text  # json would guess at UTF-16
         report = Report.model_validate(json.loads(plain))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where}: {first['msg']}") from error
+        raise ValueError(first_problem(error)) from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from error
     if report.succeeded and report.artifact is None:

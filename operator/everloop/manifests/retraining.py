@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from everloop import contract
+from everloop.api.base import first_problem
 from everloop.api.conditions import timestamp
 from everloop.api.modelversion import ModelVersion
 from everloop.api.monitor import Monitor
@@ -47,9 +48,8 @@ def read_run_spec(champion: ModelVersion) -> TrainingRunSpec | str:
     try:
         return TrainingRunSpec.model_validate(provenance.run_spec)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("spec.provenance.runSpec", *first["loc"])))
-        return f"{name} has no run to repeat: {where}: {first['msg']}; train it by a TrainingRun"
+        problem = first_problem(error, "spec", "provenance", "runSpec")
+        return f"{name} has no run to repeat: {problem}; train it by a TrainingRun"
 
 
 def build_retraining(
