@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 
 import pytest
 from faults.catalogue import SCENARIOS
@@ -47,26 +48,34 @@ async def failing(
     return end
 
 
+async def in_every_scenario(
+    ground: Ground,
+    baseline: Baseline,
+    share: float,
+    moments: Callable[[Scenario, End], Iterable[int]],
+) -> None:
+    """Trials that begin at these writes of each scenario."""
+
+    async def in_one(scenario: Scenario) -> None:
+        wanted = await baseline(scenario)
+        numbers = moments(scenario, wanted)
+        await many(failing(ground, scenario, wanted, share, number) for number in numbers)
+
+    await many(in_one(scenario) for scenario in SCENARIOS)
+
+
 @pytest.mark.timeout(1200)
 async def test_some_requests_fail(ground: Ground, baseline: Baseline) -> None:
     """A quarter of all requests, from early and from the middle on, in every scenario."""
-
-    async def in_scenario(scenario: Scenario) -> None:
-        wanted = await baseline(scenario)
-        numbers = (2, wanted.fewest // 2)
-        await many(failing(ground, scenario, wanted, 0.25, number) for number in numbers)
-
-    await many(in_scenario(scenario) for scenario in SCENARIOS)
+    await in_every_scenario(ground, baseline, 0.25, lambda _, wanted: (2, wanted.fewest // 2))
 
 
 @pytest.mark.timeout(1200)
 async def test_all_requests_fail(ground: Ground, baseline: Baseline) -> None:
     """As when the API server is away: once in each scenario, at four moments of the longest."""
 
-    async def in_scenario(scenario: Scenario) -> None:
-        wanted = await baseline(scenario)
+    def moments(scenario: Scenario, wanted: End) -> Iterable[int]:
         parts = range(1, 5) if scenario is PROMOTION else (2,)
-        numbers = [max(2, wanted.fewest * part // 5) for part in parts]
-        await many([failing(ground, scenario, wanted, 1.0, number) for number in numbers])
+        return [max(2, wanted.fewest * part // 5) for part in parts]
 
-    await many(in_scenario(scenario) for scenario in SCENARIOS)
+    await in_every_scenario(ground, baseline, 1.0, moments)

@@ -1,4 +1,4 @@
-"""What a pass finds when the cache is behind: a hand's work, or that its parent is gone."""
+"""What a pass finds when the cache is behind, what it writes, and what wakes it again."""
 
 from __future__ import annotations
 
