@@ -58,6 +58,7 @@ class Operator:
         self._metrics = Metrics()
         self._engine: Engine | None = None
         self._missing = "the objects of the cluster are not listed yet"
+        self._listed = asyncio.Event()
         self._away = False
 
     async def run(self) -> int:
@@ -96,7 +97,7 @@ class Operator:
             for work in (
                 _signals(kopf_ready, stop),
                 self._act(engine, lease, client),
-                engine.watches.keep(),
+                self._keep(engine),
                 _new_kinds(engine, served),
             )
         ]
@@ -175,6 +176,12 @@ class Operator:
         await _until_answered(engine.watches.begin)
         await _until_answered(lambda: engine.watches.relist(since))
         self._missing = ""
+        self._listed.set()
+
+    async def _keep(self, engine: Engine) -> None:
+        """Until everything is listed once, both would ask for it again and again."""
+        await self._listed.wait()
+        await engine.watches.keep()
 
     async def _intake(self, intake: Intake, engine: Engine) -> None:
         """An intake that returns had nothing to do; one that fails begins again."""

@@ -26,6 +26,9 @@ class FakeEngine:
     async def relist(self, since: int = 0) -> None:
         self.done.put_nowait("list")
 
+    async def keep(self) -> None:
+        self.done.put_nowait("keep")
+
     async def lead(self) -> None:
         self.done.put_nowait("lead")
 
@@ -77,3 +80,16 @@ async def test_a_standby_is_ready_with_a_list_of_its_own_and_leads_with_another(
         assert engine.done.empty()
         lease.free.set()
         assert [await engine.done.get() for _ in range(3)] == ["watch", "list", "lead"]
+
+
+async def test_what_is_not_listed_yet_is_asked_for_by_the_start_alone() -> None:
+    """While the API server refuses, two who ask for all kinds each second were a third too many."""
+    engine = FakeEngine()
+    operator = Operator((), Settings(), outside=lambda _: None)
+    keeping = asyncio.create_task(operator._keep(engine))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert engine.done.empty()
+    await operator._list(engine)  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        await keeping
+    assert [engine.done.get_nowait() for _ in range(3)] == ["watch", "list", "keep"]
