@@ -92,6 +92,10 @@ class NotServed(ApiError):
     condition = "KindNotServed"
 
 
+# How an API server answers an apply with a field that it does not know, with a 500.
+UNKNOWN_FIELD = "failed to create typed patch object"
+
+
 def from_status(status: int, body: Mapping[str, Any], retry_after: float = 0.0) -> ApiError:
     """The error for an HTTP status and a metav1.Status (or what could be read of it).
 
@@ -117,6 +121,8 @@ def from_status(status: int, body: Mapping[str, Any], retry_after: float = 0.0) 
         case 410:
             kind = Expired
         case 400 | 413 | 422:
+            kind = Invalid
+        case 500 if message.startswith(UNKNOWN_FIELD):
             kind = Invalid
         case _:
             kind = Transient

@@ -156,3 +156,48 @@ def test_what_only_the_server_of_pods_can_check_is_a_condition(
     assert said["reason"] == "Invalid"
     assert "volumes" in said["message"]
     assert not jobs(kube, parent)
+
+
+SLIP = {"affinity": {"nodeAfinity": {}}}
+
+
+def test_a_slip_in_a_new_pod_is_told(kube: Kube, everloop: Everloop, model: str) -> None:
+    """Left to itself Kubernetes drops fields that it does not know, and nobody hears of it."""
+    parent = make_training_run(model, everloop[1], modelName=model, pod=SLIP)
+    kube.create(parent)
+    eventually(lambda: condition(kube, parent, contract.STALLED).get("status") == "True", 10)
+    said = condition(kube, parent, contract.READY)
+    assert said["reason"] == "Invalid"
+    assert 'unknown field "spec.template.spec.affinity.nodeAfinity"' in said["message"]
+    assert not jobs(kube, parent)
+
+
+def test_a_slip_in_a_change_is_told_and_what_runs_stays(
+    kube: Kube, everloop: Everloop, model: str
+) -> None:
+    parent = serving(kube, model, everloop[1])
+    everloop[0].wait_idle()
+    before = content(kube, parent, SERVING)
+    ready = condition(kube, parent, contract.READY)
+    kube.merge(parent, {"spec": {"runtime": {"pod": SLIP}}})
+    eventually(lambda: condition(kube, parent, contract.STALLED).get("status") == "True", 10)
+    said = condition(kube, parent, contract.READY)
+    assert said["reason"] == "Invalid"
+    assert ".affinity.nodeAfinity: field not declared in schema" in said["message"]
+    assert content(kube, parent, SERVING) == before
+    kube.merge(parent, {"spec": {"runtime": {"pod": None}}})
+    eventually(lambda: condition(kube, parent, contract.READY)["reason"] == ready["reason"], 10)
+    assert condition(kube, parent, contract.STALLED).get("status") != "True"
+
+
+def test_a_slip_in_a_trial_is_told_by_its_experiment(
+    kube: Kube, everloop: Everloop, model: str
+) -> None:
+    parent = make_experiment(model, everloop[1], modelName=model)
+    parent["spec"]["template"]["pod"] = SLIP
+    kube.create(parent)
+    eventually(lambda: condition(kube, parent, contract.STALLED).get("status") == "True", 10)
+    said = condition(kube, parent, contract.READY)
+    assert said["reason"] == "TrialStalled"
+    assert f"trial {model}-0 cannot go on" in said["message"]
+    assert 'unknown field "spec.template.spec.affinity.nodeAfinity"' in said["message"]

@@ -15,7 +15,19 @@ IN_SEED = {
     ("TrainingRun", "steps[].role"): "small",
     ("Experiment", "template.steps[].role"): "small template",
 }
-MOUNT_PATH = "pod.volumeMounts[].mountPath"
+# What is inside of a pod's settings has the schemas of Kubernetes, not ours.
+IN_PODS: dict[str, list[Any]] = {
+    "envFrom[]": [{"secretRef": {"name": "another"}}],
+    "volumes[]": [{"name": "spare", "emptyDir": {"medium": "Memory"}}],
+    "volumeMounts[]": [{"mountPath": "/cache", "name": "cache", "readOnly": True}],
+    "volumeMounts[].mountPath": ["/scratch"],
+    "volumeMounts[].name": ["spare"],
+    "resources.requests": [{"cpu": "100m", "memory": "64Mi"}],
+    "resources.limits": [{"cpu": "3", "memory": "1Gi"}],
+    "affinity": [{"nodeAffinity": {}}],
+    "tolerations[]": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    "securityContext": [{"runAsUser": 2000}],
+}
 # Values in the middle that the schema alone does not tell.
 OTHERS: dict[tuple[str, str], list[Any]] = {
     ("Deployment", "versions"): [
@@ -30,9 +42,15 @@ OTHERS: dict[tuple[str, str], list[Any]] = {
     ("Deployment", "rollout.analysis.metrics[].max"): ["0.02", "0", "1"],
     ("Deployment", "rollout.analysis.metrics[].maxRegression"): ["0.2", "0", "1"],
     ("ModelVersion", "provenance.runSpec"): [SMALL_RUN],
-    ("TrainingRun", MOUNT_PATH): ["/scratch"],
-    ("Experiment", f"template.{MOUNT_PATH}"): ["/scratch"],
-    ("Deployment", f"runtime.{MOUNT_PATH}"): ["/scratch"],
+    **{
+        (kind, f"{pod}.{path}"): values
+        for kind, pod in (
+            ("TrainingRun", "pod"),
+            ("Experiment", "template.pod"),
+            ("Deployment", "runtime.pod"),
+        )
+        for path, values in IN_PODS.items()
+    },
 }
 
 

@@ -16,7 +16,7 @@ POD: Json = {
     "imagePullSecrets": [{"name": "registry"}],
     "env": [{"name": "MODE", "value": "fast"}],
     "envFrom": [{"secretRef": {"name": "store"}}],
-    "volumes": [{"name": "cache", "emptyDir": {}}],
+    "volumes": [{"name": "spare", "emptyDir": {}}, {"name": "cache", "emptyDir": {}}],
     "volumeMounts": [{"mountPath": "/cache", "name": "cache"}],
     "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "1Gi"}},
     "nodeSelector": {"disk": "ssd"},

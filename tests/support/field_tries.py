@@ -1,7 +1,8 @@
 """Tries every property of a kind: what is refused, what is taken, what it changes.
 
 The API server decides what is valid (dry runs of a creation: nothing is stored); what follows is
-planned from the object as the server returned it, defaults and all.
+planned from the object as the server returned it, defaults and all. Whether the children that come
+of a change can be made, the API server says, too: asked as the operator asks it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
+from urllib.parse import urlencode
 
 import field_values
 from field_exceptions import reason
@@ -30,8 +32,13 @@ from field_schema import (
     written,
 )
 from field_seeds import SEEDS
+from field_worlds import children
 from kube import Kube, collection
 
+from everloop import contract, errors
+from everloop.cluster.client import CREATOR
+
+SLIP = "nonsense"  # a field that nobody knows
 IMMUTABLE = re.compile("(.*) (?:is|are) immutable; ")
 
 Stages = Callable[[Json], Iterator[str]]
@@ -52,23 +59,36 @@ class DryRun:
         """The same for a change of a live object."""
         return self._send("PUT", spec, live["metadata"])
 
+    def child(self, manifest: Json) -> str:
+        """Why the operator cannot make this child; empty if it can."""
+        here = {**manifest["metadata"], "namespace": self._namespace}
+        parameters = urlencode(CREATOR | {"dryRun": "All"})
+        return self._answer("POST", {**manifest, "metadata": here}, parameters)[1]
+
     def _send(self, method: str, spec: Json, metadata: Json) -> tuple[Json | None, str]:
         manifest = make(self._kind, spec, self._namespace)
         manifest["metadata"] |= metadata
-        path = collection(manifest) + (f"/{metadata['name']}" if metadata else "")
+        parameters = "dryRun=All&fieldValidation=Strict"
+        stored, refusal = self._answer(method, manifest, parameters, metadata.get("name", ""))
+        return (None if stored is None else dict(stored["spec"])), refusal
+
+    def _answer(
+        self, method: str, manifest: Json, parameters: str, name: str = ""
+    ) -> tuple[Json | None, str]:
+        path = collection(manifest) + (f"/{name}" if name else "")
         self._connection.request(
             method,
-            f"{path}?dryRun=All&fieldValidation=Strict",
+            f"{path}?{parameters}",
             json.dumps(manifest),
             {"Content-Type": "application/json"},
         )
         answer = self._connection.getresponse()
         body = json.loads(answer.read())
-        if answer.status >= 500:
-            raise AssertionError(f"{answer.status}: {body}")
-        if answer.status >= 300:
-            return None, str(body["message"])
-        return dict(body["spec"]), ""
+        if answer.status < 300:
+            return body, ""
+        error = errors.from_status(answer.status, body)
+        assert isinstance(error, errors.Invalid), f"{answer.status}: {body}"
+        return None, str(error)
 
 
 @dataclass(frozen=True)
@@ -86,6 +106,7 @@ class Findings:
 
     shown: set[str] = field(default_factory=set)  # another value has another effect
     hidden: dict[str, str] = field(default_factory=dict)  # a value is taken, and nothing changes
+    refused: dict[str, str] = field(default_factory=dict)  # Kubernetes takes no child of a value
     problems: list[str] = field(default_factory=list)  # bad values taken, good ones refused
     other: dict[str, tuple[Seed, Json]] = field(default_factory=dict)  # one spec that is taken
 
@@ -107,6 +128,7 @@ class Fields:
         self.all = list(properties(schema))
         self.found = Findings()
         self._base: dict[str, tuple[Json, list[str]]] = {}
+        self._refusals: dict[str, str] = {}  # of children, by their text
 
     def seed(self, item: Property) -> Seed:
         """The seed for a property, and where in it the property is."""
@@ -122,7 +144,10 @@ class Fields:
         if seed.name not in self._base:
             stored, refusal = self.server.create(seed.spec)
             assert stored is not None, f"{self.kind} {seed.name}: {refusal}"
-            self._base[seed.name] = (stored, list(self.stages(copy.deepcopy(stored))))
+            before = list(self.stages(copy.deepcopy(stored)))
+            refused = [text for stage in before for text in self._refused(stage)]
+            assert not refused, f"{self.kind} {seed.name}: {refused}"
+            self._base[seed.name] = (stored, before)
         return self._base[seed.name]
 
     def changed(self, item: Property, seed: Seed) -> Iterator[Json]:
@@ -145,10 +170,29 @@ class Fields:
         if item.required and isinstance(seed.place[-1], str):
             _, refusal = self.server.create(without(seed.spec, seed.place))
             yield from self._unclear(refusal, where, "Required value", "nothing")
-        if "properties" in item.schema and not item.schema.get(field_values.KEEP_UNKNOWN):
-            spec = with_value(seed.spec, seed.place, {**current, "nonsense": "x"})
+        if item.schema.get(field_values.KEEP_UNKNOWN):
+            yield from self._slips(seed, current)
+        elif "properties" in item.schema:
+            spec = with_value(seed.spec, seed.place, {**current, SLIP: "x"})
             _, refusal = self.server.create(spec)
-            yield from self._unclear(refusal, f"{where}.nonsense", "unknown field", "a slip")
+            yield from self._unclear(refusal, f"{where}.{SLIP}", "unknown field", "a slip")
+
+    def _slips(self, seed: Seed, current: Json) -> Iterator[str]:
+        """Where the fields are those of Kubernetes, a slip is refused with what is made of it.
+
+        A run of ours takes it as its Experiment does, and is refused its Job.
+        """
+        spec = with_value(seed.spec, seed.place, {**current, SLIP: "x"})
+        stored, refusal = self.server.create(spec)
+        where = written(seed.place)
+        if stored is None:
+            yield f"{where}: a slip: {refusal[:400]}"
+            return
+        _, before = self.base(seed)
+        for manifest in children(first_other(before, self.stages(stored)) or ""):
+            ours = manifest["apiVersion"] == contract.API_VERSION
+            if SLIP in str(manifest) and not ours and SLIP not in self._refusal(manifest):
+                yield f"{where}: a slip is dropped in silence"
 
     def _unclear(self, refusal: str, where: str, words: str, what: str) -> Iterator[str]:
         if not refusal:
@@ -170,13 +214,27 @@ class Fields:
             if item.path in found.other and excepted:
                 continue  # one value is enough to see that the exception is still one
             found.other.setdefault(item.path, (seed, spec))
-            if differs(before, self.stages(copy.deepcopy(after))):
+            changed = first_other(before, self.stages(copy.deepcopy(after)))
+            if changed is None:
+                same.append(_short(after, seed.place))
+            elif refused := next(self._refused(changed), ""):
+                found.refused[item.path] = refused
+            else:
                 found.shown.add(item.path)
                 found.other[item.path] = (seed, spec)
-            else:
-                same.append(_short(after, seed.place))
         if same or not (item.path in found.shown or _is_container(item)):
-            found.hidden[item.path] = ", ".join(same) or "no other value is valid"
+            why = found.refused.get(item.path, "no other value is valid")
+            found.hidden[item.path] = ", ".join(same) or why
+
+    def _refused(self, stage: str) -> Iterator[str]:
+        """Why children of a stage cannot be made; the parent says so in a condition."""
+        return filter(None, map(self._refusal, children(stage)))
+
+    def _refusal(self, manifest: Json) -> str:
+        text = json.dumps(manifest, sort_keys=True)
+        if text not in self._refusals:
+            self._refusals[text] = self.server.child(manifest)
+        return self._refusals[text][:400]
 
     def _taken(self, spec: Json, seed: Seed) -> Json | None:
         """The spec as stored; None if a rule has a reason to refuse it."""
@@ -192,9 +250,15 @@ class Fields:
         return after
 
 
+def first_other(before: list[str], after: Iterator[str]) -> str | None:
+    """The first stage that is another, empty where one is missing; looks no further."""
+    pairs = zip_longest(before, after, fillvalue="")
+    return next((other for one, other in pairs if one != other), None)
+
+
 def differs(before: list[str], after: Iterator[str]) -> bool:
-    """Whether one of the stages is another; looks no further than needed."""
-    return any(one != other for one, other in zip_longest(before, after))
+    """Whether one of the stages is another."""
+    return first_other(before, after) is not None
 
 
 def _is_container(item: Property) -> bool:

@@ -53,7 +53,7 @@ def shown(plan: Plan | InvalidSpec) -> str:
     children = json.loads(json.dumps([child.manifest for child in plan.children]))
     for child in children:
         if child["kind"] == "ModelVersion":
-            del child["spec"]["provenance"]["runSpec"]
+            child["spec"]["provenance"]["runSpec"] = {}
     parts = [
         children,
         [patch.manifest for patch in plan.patches],
@@ -64,6 +64,12 @@ def shown(plan: Plan | InvalidSpec) -> str:
         str(plan.requeue_at),
     ]
     return json.dumps(parts, sort_keys=True, indent=1)
+
+
+def children(stage: str) -> list[Json]:
+    """The children in a text that `shown` made."""
+    found: list[Json] = json.loads(stage)[0] if stage.startswith("[") else []
+    return found
 
 
 def steady(parts: Any) -> str:

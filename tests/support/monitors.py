@@ -30,7 +30,7 @@ RUN_SPEC: Dict = {
     "data": [{"name": "days", "uri": "s3://flights/days/", "digest": DIGEST}],
     "newData": {"minRows": 5, "arrivedAfter": "2020-01-01T00:00:00Z"},
     "parameters": {"learning_rate": "0.1", "max_iter": "100"},
-    "steps": [{"name": "train", "command": ["python", "train.py"]}],
+    "steps": [{"name": "train", "role": "Evaluate", "command": ["python", "train.py"]}],
     "output": {"uri": "s3://models/flights"},
     "gates": [{"metric": "val_auc", "min": "0.55"}],
     "suspend": True,

@@ -132,6 +132,26 @@ def test_too_many_failures_end_the_search() -> None:
     assert len(world.trials()) == count
 
 
+def test_a_trial_that_cannot_go_on_is_told_and_until_then_the_search_goes_on() -> None:
+    world = World()
+    world.tick()
+    refused = {"type": "Stalled", "status": "True", "reason": "Invalid", "message": "no such field"}
+    run = world.get("TrainingRun", "search-1")
+    run["status"] = {"observedGeneration": 1, "conditions": [refused]}
+    world.end(0, 0.5)
+    world.tick()
+    status = world.experiment["status"]
+    told = find(status, contract.READY)
+    assert told is not None
+    assert told["reason"] == "TrialStalled"
+    assert told["message"] == "trial search-1 cannot go on: no such field"
+    assert is_true(status, contract.STALLED)
+    assert world.trials() == ["search-0", "search-1", "search-2"]
+    run["status"]["conditions"] = []
+    world.tick()
+    assert find(world.experiment["status"], contract.STALLED) is None
+
+
 def test_a_trial_without_the_metric_failed() -> None:
     world = World(trials=1, parallelTrials=1, objective={"metric": "f1"})
     world.tick()

@@ -111,6 +111,24 @@ def test_what_is_wrong_is_said_with_what_to_do(
     assert (ready["status"], ready["reason"]) == ("False", reason)
 
 
+def test_a_run_that_cannot_go_on_is_told() -> None:
+    world = firing_world()
+    world.step()
+    (run,) = world.runs
+    refused = {"type": "Stalled", "status": "True", "reason": "Invalid", "message": "no such field"}
+    run["status"] = {"observedGeneration": 1, "conditions": [refused]}
+    world.step(after(minutes=1))
+    assert _conditions(world)["Ready"] == ("False", "RunStalled")
+    assert _conditions(world)["Stalled"] == ("True", "RunStalled")
+    told = find(world.status, "Ready")
+    assert told is not None
+    assert run["metadata"]["name"] in told["message"]
+    assert "no such field; delete it once that is mended" in told["message"]
+    world.finish(run, after(minutes=2), "Failed")
+    world.step(after(minutes=3))
+    assert _conditions(world)["Ready"] == ("True", "Watching")
+
+
 def test_without_any_drift_to_watch_profile_and_retention_do_not_matter() -> None:
     world = World(make_monitor(inputs=None, retrain=None))
     _no_profile(world)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from everloop import contract
 from everloop.api.base import Model
 
 UNSEEN: Final[Mapping[str, Any]] = {"observedGeneration": -1}  # status before the first pass
@@ -74,3 +75,11 @@ def is_true(status: dict[str, Any] | None, type: str) -> bool:
     """Whether a condition is there and True."""
     entry = find(status, type)
     return entry is not None and entry.get("status") == "True"
+
+
+def stalled(status: dict[str, Any] | None) -> str:
+    """What a status says is wrong and goes away by no waiting; empty if nothing is."""
+    entry = find(status, contract.STALLED)
+    if entry is None or entry.get("status") != "True":
+        return ""
+    return str(entry.get("message") or entry.get("reason"))

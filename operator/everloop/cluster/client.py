@@ -19,8 +19,10 @@ Json = dict[str, Any]
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
-# Nobody reads warnings about unknown fields in what we make, and they cost the API server time.
+# Changes: an apply never takes an unknown field, whatever is asked for here.
 WRITER = {"fieldManager": contract.FIELD_MANAGER, "fieldValidation": "Ignore"}
+# What users write into a pod reaches Kubernetes in a child: a slip there must not be dropped.
+CREATOR = WRITER | {"fieldValidation": "Strict"}
 TIMEOUT_SECONDS = 15.0  # of one request; shorter than any backoff is worth
 # Long lists would come compressed: inside a cluster that takes longer than to send them.
 HEADERS = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "identity"}
@@ -166,7 +168,9 @@ class Client:
 
     # --- writing ----------------------------------------------------------------------------------
     async def create(self, manifest: Mapping[str, Any]) -> Json:
-        """POST. Raises errors.AlreadyExists when the name is taken."""
+        """POST. Raises errors.AlreadyExists when the name is taken, errors.Invalid also for a field
+        that the API server does not know.
+        """
         meta = objects.metadata(manifest)
         path, plural = await self.discovery.path(
             manifest["apiVersion"], manifest["kind"], meta.get("namespace")
@@ -174,7 +178,7 @@ class Client:
         return await self.request(
             "POST",
             path,
-            parameters=WRITER,
+            parameters=CREATOR,
             body=manifest,
             verb="create",
             plural=plural,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, cast, get_args
 
 from everloop import contract
-from everloop.api.conditions import find, is_true
+from everloop.api.conditions import find, is_true, stalled
 from everloop.api.deployment import Deployment
 from everloop.api.json_text import read_object
 from everloop.api.modelversion import ModelVersion
@@ -255,6 +255,7 @@ def _run(run: Object, monitor: str, recorded: Collection[str]) -> SeenRun | None
         number=numbers[1],
         model=str((run.get("spec") or {}).get("modelName") or ""),
         finished=is_true(status, contract.COMPLETE) or is_true(status, contract.FAILED),
+        problem=stalled(status),
         ended=_time(status.get("completionTime")),
         version=str(status.get("modelVersion") or ""),
         made=meta.get("creationTimestamp", ""),

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from everloop import contract
-from everloop.api.conditions import Condition, condition, is_true, merge, timestamp
+from everloop.api.conditions import Condition, condition, is_true, merge, stalled, timestamp
 from everloop.api.experiment import BestTrial, Experiment, ExperimentStatus
 from everloop.api.report import Report
 from everloop.api.trainingrun import TrainingRun
@@ -285,6 +285,14 @@ def _conditions(observed: Observed, tally: Tally, total: int, outcome: Outcome) 
             condition(contract.RECONCILING, False, "Complete"),
             suspended,
         ]
+    problem = _stalled_trial(observed, tally)
+    if problem:
+        return [
+            condition(contract.READY, False, "TrialStalled", problem),
+            condition(contract.STALLED, True, "TrialStalled", problem),
+            condition(contract.RECONCILING, False, "TrialStalled"),
+            suspended,
+        ]
     reason = "Suspended" if spec.suspend else "Searching"
     # the count is in status: in a message it would be written with every trial
     return [
@@ -292,6 +300,16 @@ def _conditions(observed: Observed, tally: Tally, total: int, outcome: Outcome) 
         condition(contract.RECONCILING, not spec.suspend, reason),
         suspended,
     ]
+
+
+def _stalled_trial(observed: Observed, tally: Tally) -> str:
+    """The first trial under way that nothing but a person can help, and what it says is wrong."""
+    under_way = {trial.number for trial in tally.running}
+    for trial in observed.trials:
+        problem = stalled(trial.run.status.to_dict())
+        if trial.number in under_way and problem:
+            return f"trial {trial.run.metadata.name} cannot go on: {problem}"
+    return ""
 
 
 def _invalid(observed: Observed, message: str, now: datetime) -> Plan:

@@ -18,6 +18,7 @@ from everloop.manifests.rules_clock import RulesClock
 from everloop.plans.monitor_observed import Observed
 
 UNAVAILABLE = "PrometheusUnavailable"
+RUN_STALLED = "RunStalled"
 LONGEST_RETRY_SECONDS = 60.0
 
 
@@ -69,7 +70,11 @@ def conditions(observed: Observed, state: Standing) -> list[Condition]:
         if extra is not None:
             result.append(extra)
             blocking += [extra] if extra.status != "True" else []
-    waiting = bool(blocking) and blocking[0].reason != "NoPrometheus"
+    stuck = _stalled_run(observed)
+    if stuck is not None:
+        result.append(stuck)
+        blocking.insert(0, stuck)
+    waiting = bool(blocking) and blocking[0].reason not in ("NoPrometheus", RUN_STALLED)
     reason = blocking[0].reason if blocking else "Watching"
     message = blocking[0].message if blocking else ""
     return [
@@ -115,6 +120,18 @@ def retry_at(observed: Observed, state: Standing, now: datetime) -> datetime | N
     shortest = min(observed.settings.poll_interval_seconds, LONGEST_RETRY_SECONDS)
     waited = (now - since).total_seconds()
     return now + timedelta(seconds=max(shortest, min(waited, LONGEST_RETRY_SECONDS)))
+
+
+def _stalled_run(observed: Observed) -> Condition | None:
+    """A run that cannot go on keeps others from being made until a person looks at it."""
+    for run in observed.runs:
+        if run.problem and not run.finished:
+            message = (
+                f"TrainingRun {run.name} cannot go on, and no other is made meanwhile:"
+                f" {run.problem}; delete it once that is mended"
+            )
+            return condition(contract.STALLED, True, RUN_STALLED, message)
+    return None
 
 
 def _neither(status: bool | None, reason: str, message: str) -> Standing:

@@ -72,6 +72,7 @@ class SeenRun:
     number: int = 1  # the last part of its name
     model: str = ""
     finished: bool = False
+    problem: str = ""  # why it cannot go on by itself
     ended: datetime | None = None
     version: str = ""  # that came of it
     made: str = ""  # its creationTimestamp

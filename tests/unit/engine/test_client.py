@@ -117,3 +117,18 @@ async def test_how_long_the_api_server_wants_to_be_left_alone_is_told() -> None:
         with pytest.raises(errors.Transient) as told:
             await client.create(CONFIG)
     assert told.value.retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (400, "strict decoding error: unknown field", errors.Invalid),
+        (500, "failed to create typed patch object (ml/x): .spec.x: field not declared in schema",
+         errors.Invalid),
+        (500, "etcdserver: leader changed", errors.Transient),
+    ],
+)  # fmt: skip
+def test_a_field_that_the_api_server_does_not_know_is_not_tried_again(
+    status: int, message: str, kind: type[errors.ApiError]
+) -> None:
+    assert type(errors.from_status(status, {"message": message})) is kind
