@@ -6,6 +6,7 @@ Answers of the API server are translated once, by `from_status`; nobody else loo
 # ruff: noqa: N818 (named for what happened, as the API server names it: NotFound, Conflict)
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -94,6 +95,10 @@ class NotServed(ApiError):
 
 # How an API server answers an apply with a field that it does not know, with a 500.
 UNKNOWN_FIELD = "failed to create typed patch object"
+# What a webhook or an admission policy answers, with 400 or 422 where it names no code of its own.
+DENIED = re.compile(
+    r"admission webhook .* denied the request|ValidatingAdmissionPolicy .* denied request"
+)
 
 
 def from_status(status: int, body: Mapping[str, Any], retry_after: float = 0.0) -> ApiError:
@@ -120,6 +125,8 @@ def from_status(status: int, body: Mapping[str, Any], retry_after: float = 0.0) 
             kind = Conflict
         case 410:
             kind = Expired
+        case 400 | 422 if DENIED.search(message):
+            kind = Forbidden
         case 400 | 413 | 422:
             kind = Invalid
         case 500 if message.startswith(UNKNOWN_FIELD):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from devcluster.control_plane_only import ControlPlane
-from kube import Json, Kube, dns_label, ref
+from kube import Answered, Json, Kube, dns_label, ref
 from operator_process import OperatorProcess, Writes, eventually
 from toy import LABELS, make_toy
 
@@ -191,6 +191,61 @@ def test_child_that_the_server_refuses(kube: Kube, toys: Toys) -> None:
     assert "exceeded quota" in condition(kube, toy, "Ready")["message"]
     kube.delete(quota)
     eventually(lambda: ready(kube, toy) == "True", 20, "the refusal does not end")
+
+
+def test_child_that_a_policy_refuses(kube: Kube, toys: Toys) -> None:
+    """It says Invalid of what only the policy minds: over when the policy goes."""
+    toy = make_toy("minded", toys[1])
+    policy, binding = _policy(config(toy)["metadata"])
+    for item in (policy, binding):
+        kube.create(item)
+    path = f"/api/v1/namespaces/{toys[1]}/configmaps?dryRun=All"
+    eventually(lambda: _refused(kube, path, config(toy)), 20, "the policy is not in force")
+    kube.create(toy)
+    eventually(lambda: condition(kube, toy, "Ready").get("reason") == "Forbidden", 5)
+    assert "not while we look" in condition(kube, toy, "Ready")["message"]
+    assert condition(kube, toy, "Stalled") == {}
+    for item in (binding, policy):
+        kube.delete(item)
+    eventually(lambda: ready(kube, toy) == "True", 30, "the refusal does not end")
+
+
+def _refused(kube: Kube, path: str, manifest: Json) -> bool:
+    try:
+        kube.call("POST", path, manifest)
+    except Answered as answered:
+        return answered.status == 422
+    return False
+
+
+def _policy(meta: Json) -> tuple[Json, Json]:
+    """A policy that refuses to have this very ConfigMap created, and its binding."""
+    api, name = "admissionregistration.k8s.io/v1", f"{meta['namespace']}-{meta['name']}"
+    here = f"object.metadata.namespace == '{meta['namespace']}'"
+    this = {"name": "this", "expression": f"{here} && object.metadata.name == '{meta['name']}'"}
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["configmaps"],
+    }
+    policy = {
+        "apiVersion": api,
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule]},
+            "matchConditions": [this],
+            "validations": [{"expression": "false", "message": "not while we look"}],
+        },
+    }
+    binding = {
+        "apiVersion": api,
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    return policy, binding
 
 
 def test_reference_that_appears_late(kube: Kube, toys: Toys) -> None:

@@ -16,7 +16,8 @@ from everloop.contract import child_name
 
 Json = dict[str, Any]
 PLURALS = {"Endpoints": "endpoints", "NetworkPolicy": "networkpolicies",
-           "PriorityClass": "priorityclasses"}  # fmt: skip
+           "PriorityClass": "priorityclasses",
+           "ValidatingAdmissionPolicy": "validatingadmissionpolicies"}  # fmt: skip
 
 
 class Answered(Exception):  # noqa: N818 (what happened)

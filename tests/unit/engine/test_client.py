@@ -126,9 +126,14 @@ async def test_how_long_the_api_server_wants_to_be_left_alone_is_told() -> None:
         (500, "failed to create typed patch object (ml/x): .spec.x: field not declared in schema",
          errors.Invalid),
         (500, "etcdserver: leader changed", errors.Transient),
+        (400, 'admission webhook "validate.kyverno.svc-fail" denied the request: no tag',
+         errors.Forbidden),
+        (422, 'jobs.batch "x" is forbidden: ValidatingAdmissionPolicy \'p\' with binding \'p\' '
+         "denied request: no tag", errors.Forbidden),
+        (422, 'Job.batch "x" is invalid: spec', errors.Invalid),
     ],
 )  # fmt: skip
-def test_a_field_that_the_api_server_does_not_know_is_not_tried_again(
+def test_what_is_tried_again_and_what_is_not(
     status: int, message: str, kind: type[errors.ApiError]
 ) -> None:
     assert type(errors.from_status(status, {"message": message})) is kind
