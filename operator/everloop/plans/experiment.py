@@ -84,7 +84,8 @@ def plan(observed: Observed, now: datetime) -> Plan:
     complete = ended and not failed and (created >= total or _goal_reached(observed, best))
     registering = complete and best is not None and spec.on_complete.register_ == "Best"
     children: list[Child] = [
-        Child(build_trial(experiment, number, parameters), mode=Mode.CREATE_ONCE)
+        # one that is refused keeps its number, and so do those after it
+        Child(build_trial(experiment, number, parameters), mode=Mode.CREATE_ONCE, after=True)
         for number, parameters in new
     ]
     patches: list[Patch] = [*_suspend_patches(observed)]
@@ -114,10 +115,12 @@ def plan(observed: Observed, now: datetime) -> Plan:
     status["conditions"] = merge(
         observed.raw_status.get("conditions"), conditions, experiment.metadata.generation, now
     )
+    unmade = {**status, "created": tally.created, "running": len(tally.running)}
     return Plan(
         children=tuple(children),
         patches=tuple(patches),
         status=status,
+        unmade=unmade if new else None,
         events=_events(observed, outcome, best),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,19 +56,24 @@ def plan(observed: Observed, now: datetime) -> Plan:
     cooling = cooldown_end(observed)
     before = monitor.status
     wanted = conditions(observed, state)
-    status = MonitorStatus(
-        observed_generation=monitor.metadata.generation,
-        phase=phase(observed, state, signals),
-        champion=champion.metadata.name if champion else None,
-        clock_speedup=_speedup(observed),
-        signals=signals or None,
-        last_retrain=made.record if made else _last_retrain(observed),
-        next_allowed_retrain=timestamp(cooling) if cooling else None,
-        refusals=count_refusal(before.refusals, decision, now),
-    ).to_dict()
-    status["conditions"] = merge(
-        observed.raw_status.get("conditions"), wanted, monitor.metadata.generation, now
-    )
+
+    def status_with(last: RetrainRecord | None) -> dict[str, Any]:
+        status = MonitorStatus(
+            observed_generation=monitor.metadata.generation,
+            phase=phase(observed, state, signals),
+            champion=champion.metadata.name if champion else None,
+            clock_speedup=_speedup(observed),
+            signals=signals or None,
+            last_retrain=last,
+            next_allowed_retrain=timestamp(cooling) if cooling else None,
+            refusals=count_refusal(before.refusals, decision, now),
+        ).to_dict()
+        status["conditions"] = merge(
+            observed.raw_status.get("conditions"), wanted, monitor.metadata.generation, now
+        )
+        return status
+
+    last = _last_retrain(observed)
     return Plan(
         children=(
             *_rules(observed),
@@ -76,7 +81,8 @@ def plan(observed: Observed, now: datetime) -> Plan:
             *_missing_records(observed),
         ),
         deletions=_obsolete_rules(observed),
-        status=status,
+        status=status_with(made.record if made else last),
+        unmade=status_with(last) if made else None,
         events=_events(observed, decision, made),
         requeue_at=_requeue(observed, state, decision, now),
     )
@@ -144,7 +150,7 @@ def _retraining(observed: Observed, decision: Decision, now: datetime) -> _Retra
     return _Retraining(
         record=RetrainRecord(run=name, signal=need.signal, time=time),
         # the run first: a record without its run would say that somebody deleted it
-        children=(_once(run), _once(record)),
+        children=(_once(run), replace(_once(record), after=True)),
     )
 
 
