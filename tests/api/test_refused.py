@@ -59,6 +59,7 @@ def test_trials(kube: Kube, namespace: str, start: Any) -> None:
     refusals(kube, parent, operator)
     told = status(kube, parent)
     assert (told.get("created", 0), told.get("running", 0), told["phase"]) == (0, 0, "Running")
+    assert "startTime" not in told
     kube.delete(quota)
     eventually(lambda: runs(kube, namespace) == ["search-0"], 30, operator.tail())
 

@@ -116,6 +116,8 @@ def plan(observed: Observed, now: datetime) -> Plan:
         observed.raw_status.get("conditions"), conditions, experiment.metadata.generation, now
     )
     unmade = {**status, "created": tally.created, "running": len(tally.running)}
+    if not tally.created:
+        unmade.pop("startTime", None)
     return Plan(
         children=tuple(children),
         patches=tuple(patches),
