@@ -144,6 +144,12 @@ def test_model_version(kube: Kube, everloop: Everloop, model: str) -> None:
     assert {**after, "observedGeneration": 1} == {**ready, "observedGeneration": 1}
 
 
+def stalled(kube: Kube, parent: Json) -> Json:
+    """What Ready says of an object that came to a halt."""
+    eventually(lambda: condition(kube, parent, contract.STALLED).get("status") == "True", 10)
+    return condition(kube, parent, contract.READY)
+
+
 def test_what_only_the_server_of_pods_can_check_is_a_condition(
     kube: Kube, everloop: Everloop, model: str
 ) -> None:
@@ -151,8 +157,7 @@ def test_what_only_the_server_of_pods_can_check_is_a_condition(
     wrong = {"volumes": [{"name": "cache", "emptyDir": {"medium": "Nowhere"}, "hostPath": {}}]}
     parent = make_training_run(model, everloop[1], modelName=model, pod=wrong)
     kube.create(parent)
-    eventually(lambda: condition(kube, parent, contract.STALLED).get("status") == "True", 10)
-    said = condition(kube, parent, contract.READY)
+    said = stalled(kube, parent)
     assert said["reason"] == "Invalid"
     assert "volumes" in said["message"]
     assert not jobs(kube, parent)
@@ -165,8 +170,7 @@ def test_a_slip_in_a_new_pod_is_told(kube: Kube, everloop: Everloop, model: str)
     """Left to itself Kubernetes drops fields that it does not know, and nobody hears of it."""
     parent = make_training_run(model, everloop[1], modelName=model, pod=SLIP)
     kube.create(parent)
-    eventually(lambda: condition(kube, parent, contract.STALLED).get("status") == "True", 10)
-    said = condition(kube, parent, contract.READY)
+    said = stalled(kube, parent)
     assert said["reason"] == "Invalid"
     assert 'unknown field "spec.template.spec.affinity.nodeAfinity"' in said["message"]
     assert not jobs(kube, parent)
@@ -180,8 +184,7 @@ def test_a_slip_in_a_change_is_told_and_what_runs_stays(
     before = content(kube, parent, SERVING)
     ready = condition(kube, parent, contract.READY)
     kube.merge(parent, {"spec": {"runtime": {"pod": SLIP}}})
-    eventually(lambda: condition(kube, parent, contract.STALLED).get("status") == "True", 10)
-    said = condition(kube, parent, contract.READY)
+    said = stalled(kube, parent)
     assert said["reason"] == "Invalid"
     assert ".affinity.nodeAfinity: field not declared in schema" in said["message"]
     assert content(kube, parent, SERVING) == before
@@ -196,8 +199,7 @@ def test_a_slip_in_a_trial_is_told_by_its_experiment(
     parent = make_experiment(model, everloop[1], modelName=model)
     parent["spec"]["template"]["pod"] = SLIP
     kube.create(parent)
-    eventually(lambda: condition(kube, parent, contract.STALLED).get("status") == "True", 10)
-    said = condition(kube, parent, contract.READY)
+    said = stalled(kube, parent)
     assert said["reason"] == "TrialStalled"
     assert f"trial {model}-0 cannot go on" in said["message"]
     assert 'unknown field "spec.template.spec.affinity.nodeAfinity"' in said["message"]

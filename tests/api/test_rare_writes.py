@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kube import Json, Kube, ref
+from live import ask
 from operator_process import EVERLOOP, OperatorProcess, eventually
 from samples import (
     make_deployment,
@@ -156,19 +157,6 @@ def test_servers_of_a_challenger_that_was_overtaken_go(
 def decisions(kube: Kube, namespace: str) -> list[Json]:
     found = kube.list("apps/v1", "controllerrevisions", namespace)
     return [item for item in found if item["metadata"]["labels"].get(contract.LABEL_MONITOR)]
-
-
-def ask(kube: Kube, namespace: str) -> Json:
-    """A Monitor that a person asks for a run, and all that it takes to make one."""
-    run = make_training_run("unused", namespace, modelName="flights")["spec"]
-    provenance = {"run": "flights-1", "runSpec": run}
-    version = make_model_version("flights", 1, namespace, provenance=provenance)
-    deployment = make_deployment("flights", namespace, modelName="flights")
-    monitor = make_monitor("watch", namespace, "flights", retrain={"signals": ["ErrorsHigh"]})
-    monitor["metadata"]["annotations"] = {contract.ANNOTATION_RETRAIN: "once"}
-    for item in (make_promotion(deployment, version), version, deployment, monitor):
-        kube.create(item)
-    return monitor
 
 
 def test_what_a_person_asks_for_is_recorded(kube: Kube, namespace: str, start: Any) -> None:

@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kube import Json, Kube, ref
-from live import condition, status
+from live import ask, condition, status
 from operator_process import EVERLOOP, OperatorProcess, eventually
-from samples import (
-    make_deployment,
-    make_experiment,
-    make_model_version,
-    make_monitor,
-    make_promotion,
-    make_training_run,
-)
+from samples import make_experiment
 
 from everloop import contract
 
@@ -68,14 +61,7 @@ def test_a_monitors_run(kube: Kube, namespace: str, start: Any) -> None:
     """No record says that it was made, and what a person asked for is made as soon as it may be."""
     operator: OperatorProcess = start(EVERLOOP)
     quota = no_runs(kube, namespace)
-    run = make_training_run("unused", namespace, modelName="flights")["spec"]
-    provenance = {"run": "flights-1", "runSpec": run}
-    version = make_model_version("flights", 1, namespace, provenance=provenance)
-    deployment = make_deployment("flights", namespace, modelName="flights")
-    monitor = make_monitor("watch", namespace, "flights", retrain={"signals": ["ErrorsHigh"]})
-    monitor["metadata"]["annotations"] = {contract.ANNOTATION_RETRAIN: "once"}
-    for item in (make_promotion(deployment, version), version, deployment, monitor):
-        kube.create(item)
+    monitor = ask(kube, namespace)
     refusals(kube, monitor, operator)
     records = kube.list("apps/v1", "controllerrevisions", namespace)
     assert not [r for r in records if r["metadata"]["labels"].get(contract.LABEL_MONITOR)]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from kube import Json, Kube
 from operator_process import eventually
-from samples import make_deployment, make_model_version, make_promotion
+from samples import (
+    make_deployment,
+    make_model_version,
+    make_monitor,
+    make_promotion,
+    make_training_run,
+)
+
+from everloop import contract
 
 
 def children(kube: Kube, parent: Json, api_version: str, plural: str) -> list[Json]:
@@ -42,3 +50,16 @@ def serving(kube: Kube, model: str, namespace: str) -> Json:
     kube.create(deployment)
     eventually(lambda: len(children(kube, deployment, "apps/v1", "deployments")) >= 2, 10)
     return deployment
+
+
+def ask(kube: Kube, namespace: str) -> Json:
+    """A Monitor, `watch`, that a person asks for a run, and all that it takes to make one."""
+    run = make_training_run("unused", namespace, modelName="flights")["spec"]
+    provenance = {"run": "flights-1", "runSpec": run}
+    version = make_model_version("flights", 1, namespace, provenance=provenance)
+    deployment = make_deployment("flights", namespace, modelName="flights")
+    monitor = make_monitor("watch", namespace, "flights", retrain={"signals": ["ErrorsHigh"]})
+    monitor["metadata"]["annotations"] = {contract.ANNOTATION_RETRAIN: "once"}
+    for item in (make_promotion(deployment, version), version, deployment, monitor):
+        kube.create(item)
+    return monitor
