@@ -51,7 +51,7 @@ class Runners:
         self._reports: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(PARALLEL)
         self._seen: set[str] = set()
-        self.answered: dict[tuple[str, str], float] = {}  # when, by the run's namespace and name
+        self.sent: dict[tuple[str, str], float] = {}  # when first, by the run's namespace and name
 
     async def watch(self) -> None:
         """Report for every pod of a TrainingRun once it runs, for ever. Raises RuntimeError for an
@@ -83,9 +83,9 @@ class Runners:
                 self._tls = ssl.create_default_context(cadata=config["data"][contract.CA_NAME])
             body = json.dumps(make_report(run, pod)).encode()
             path = contract.REPORT_PATH.format(namespace=namespace, run=name)
+            self.sent[namespace, name] = time.monotonic()
             while not await self._send(path, body, self._token(pod)):  # noqa: ASYNC110 (so does the real one)
                 await asyncio.sleep(RETRY_SECONDS)
-            self.answered[namespace, name] = time.monotonic()
             status = f"/api/v1/namespaces/{namespace}/pods/{meta['name']}/status"
             await self._admin.call("PATCH", status, _ended(pod), "merge-patch+json")
 

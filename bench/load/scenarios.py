@@ -142,12 +142,17 @@ async def bare_template(admin: Admin, namespace: str) -> Json:
 
 @dataclass(frozen=True)
 class Waited:
-    """Seconds that runs waited for the operator: from creation to the Job, and from the answer to
-    their report until they were Complete.
+    """Seconds that runs waited for the operator: from creation to the Job, and from the first
+    attempt to send their report until they were Complete. One of each for a run.
     """
 
     for_job: tuple[float, ...]
     for_end: tuple[float, ...]
+
+    @property
+    def together(self) -> tuple[float, ...]:
+        """What each run waited in all."""
+        return tuple(map(sum, zip(self.for_job, self.for_end, strict=True)))
 
 
 async def fairness(
@@ -199,8 +204,7 @@ async def _probe(admin: Admin, runners: Runners, namespace: str, name: str) -> t
     while not is_true((await admin.call("GET", run)).get("status"), contract.COMPLETE):  # noqa: ASYNC110 (as above)
         await asyncio.sleep(LOOK_SECONDS)
     ended = time.monotonic()
-    answered = runners.answered.get((namespace, name), ended)  # the answer may be on its way still
-    return made - started, ended - answered
+    return made - started, ended - runners.sent[namespace, name]
 
 
 async def first(wanted: Coroutine[Any, Any, T], *needed: asyncio.Task[Any]) -> T:
