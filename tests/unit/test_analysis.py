@@ -72,6 +72,11 @@ def test_an_inconclusive_that_says_nothing_new_keeps_its_numbers() -> None:
     assert merge(first, other) == other
 
 
+def test_a_long_error_of_prometheus_is_cut() -> None:
+    (found,) = inconclusive(MAX, None, 1, "many words " * 500)
+    assert len(found.message) == 1024
+
+
 @pytest.mark.parametrize("margin", [0.0, 0.02, 0.1])
 @pytest.mark.parametrize(("failed", "other"), [(0, 0), (3, 40), (30, 5), (100, 0)])
 def test_constrained_rates_are_the_likeliest_pair(margin: float, failed: int, other: int) -> None:

@@ -63,6 +63,12 @@ def test_absolute_bounds(gate: Gate, verdict: str, reason: str) -> None:
     assert (result.verdict, result.reason) == (verdict, reason)
 
 
+def test_a_metric_that_is_missing_among_many_is_told_in_what_a_status_can_hold() -> None:
+    report = make_report(metrics={f"x{number:02}" + "m" * 60: "1" for number in range(64)})
+    (result,) = judge([make_gate(metric="f1", min="0.1")], report, Champion(None))
+    assert (result.reason, len(result.message)) == ("NoMetric", 1024)
+
+
 @pytest.mark.parametrize(
     ("gate", "versus", "champion", "verdict", "reason"),
     [

@@ -306,14 +306,16 @@ async def test_what_no_run_can_be_called_is_looked_for_nowhere(channel: Channel,
     assert channel.cluster.reads == []
 
 
-async def test_a_pod_that_insists_costs_no_more_reads(channel: Channel) -> None:
+@pytest.mark.parametrize("again", ["flights-2", "flights-3"], ids=["one name", "another name"])
+async def test_a_pod_that_insists_costs_no_more_reads(channel: Channel, again: str) -> None:
     other = make_run("flights-2")
     channel.cluster.put(other)
     path = contract.REPORT_PATH.format(namespace=NAMESPACE, run="flights-2")
     await channel.post(make_report(other), path=path)
     reads = len(channel.cluster.reads)
+    path = contract.REPORT_PATH.format(namespace=NAMESPACE, run=again)
     status, answer = await channel.post(make_report(other), path=path)
-    assert (status, "not of a Job of TrainingRun flights-2" in answer["error"]) == (403, True)
+    assert (status, f"not of a Job of TrainingRun {again}" in answer["error"]) == (403, True)
     assert len(channel.cluster.reads) == reads
     assert (await channel.post(make_report(RUN)))[0] == 200, "of its own run it may tell"
 

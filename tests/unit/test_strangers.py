@@ -10,21 +10,23 @@ import copy
 import json
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import deployment_world
 import experiment_world
 import pytest
 from golden import MADE_BY_US, FakeOutside, FakeReader, FakeView, tick
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from monitors import START, after, firing_world
 from runs import NOW, make_run, make_version
 
 from everloop import contract
 from everloop.api.json_text import read_object
-from everloop.api.trainingrun import TrainingRun
+from everloop.api.monitor import MonitorStatus
+from everloop.api.report import from_config_map
+from everloop.api.trainingrun import StepFailure, TrainingRun
 from everloop.cli.status import Chain, draw
 from everloop.handlers.deployment_reads import read_requested, read_servers
 from everloop.handlers.modelversion import KIND as MODEL_VERSION
@@ -32,7 +34,8 @@ from everloop.handlers.version_reads import version_made_from
 from everloop.manifests.trainingrun_version import trigger_of
 from everloop.plans.history import read_history
 from everloop.plans.registration import next_number
-from everloop.plans.trainingrun_attempt import Attempt, standing
+from everloop.plans.trainingrun import failure_report
+from everloop.plans.trainingrun_attempt import Attempt, Standing, standing
 from everloop.settings import Settings
 
 Dict = dict[str, Any]
@@ -225,6 +228,28 @@ def test_records_that_nobody_of_us_wrote_are_none(data: Dict, copied: bool) -> N
     assert world.step(after(minutes=1)).status == expected
 
 
+@few
+@given(
+    st.dictionaries(
+        st.sampled_from(["signal", "type", "token"]), json_values | st.just("x" * 5000), max_size=3
+    ),
+    moments | st.sampled_from(["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"]),
+)
+def test_a_record_by_hand_that_fits_in_all_stops_no_pass(trigger: Dict, time: str) -> None:
+    """Nothing tells it from ours, so it may count; but the Monitor goes on."""
+    world = firing_world()
+    world.step(after(seconds=1))
+    record = copy.deepcopy(world.made[1])
+    run = f"{MONITOR}-1-7"
+    record["metadata"] |= {"name": f"{run}-decision", "uid": "by-hand"}
+    record["data"] |= {"run": run, "trigger": trigger, "time": time}
+    world.made.append(record)
+    for minutes in (1, 2):
+        plan = world.step(after(minutes=minutes))
+        assert plan.status is not None
+        MonitorStatus.model_validate(plan.status)
+
+
 def test_a_long_request_is_refused_once() -> None:
     world = firing_world()
     world.step(after(seconds=1))
@@ -265,7 +290,15 @@ def test_any_trigger_can_be_noted_with_a_version(text: str) -> None:
     json.dumps(trigger_of(TrainingRun.model_validate(run)), allow_nan=False)
 
 
-@pytest.mark.parametrize("said", [DEEP[:4096], "9" * 4096, '{"reason": {}, "lastLines": 7}'])
+@pytest.mark.parametrize(
+    "said",
+    [
+        DEEP[:4096],
+        "9" * 4096,
+        '{"reason": {}, "lastLines": 7}',
+        json.dumps({"reason": "x" * 200, "lastLines": ["x" * 200] * 18}),
+    ],
+)
 def test_any_last_words_of_a_step_are_only_words(said: str) -> None:
     ended = {"exitCode": 1, "reason": "Error", "message": said}
     container = {"name": "train", "state": {"terminated": ended}}
@@ -274,7 +307,32 @@ def test_any_last_words_of_a_step_are_only_words(said: str) -> None:
         "metadata": {"creationTimestamp": NOW},
         "status": {"phase": "Failed", "initContainerStatuses": [container]},
     }
-    assert standing(Attempt(1, job, pod)).state == "Failed"
+    stands = standing(Attempt(1, job, pod))
+    assert stands.state == "Failed"
+    assert _reported(stands).message == stands.message
+
+
+@example("R" * 200, "w" * 300, 200)
+@given(st.text(max_size=300), st.text(max_size=300), st.integers(1, 200))
+def test_of_a_failed_run_there_is_always_a_report(reason: str, words: str, times: int) -> None:
+    """Reasons of Events have no bound, and a report that cannot be read would never be replaced."""
+    failure = _reported(Standing("Failed", "train", reason, words * times))
+    assert (failure.reason, failure.message) == (reason[:128], (words * times)[:32768])
+
+
+def _reported(stands: Standing) -> StepFailure:
+    """What is read of the report that the operator writes in the runner's place."""
+    run = TrainingRun.model_validate(make_run())
+    now = datetime.now(UTC)
+    kept = {
+        "data": {
+            contract.REPORT_KEY: json.dumps(failure_report(run, Attempt(1, None), stands, now))
+        }
+    }
+    report = from_config_map(kept)
+    assert report is not None
+    assert report.failure is not None
+    return report.failure
 
 
 # --- trials ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import runs
 from run_plans import (
     EVALUATE,
@@ -25,6 +26,8 @@ from runs import (
 
 from everloop import contract
 from everloop.api.conditions import find, is_true
+from everloop.errors import InvalidSpec
+from everloop.manifests.trainingrun import IMAGES_KEY
 from everloop.plans.plan import OnConflict
 
 Dict = dict[str, Any]
@@ -171,6 +174,17 @@ def test_a_predecessors_objects_are_not_read_as_its_own() -> None:
     run = make_run()
     result = plan(run, make_config(predecessor), make_report_map(predecessor))
     assert made(result) == ["ConfigMap flights-1-config", "Job flights-1-1"]
+
+
+def test_a_config_that_is_not_as_we_wrote_it_ends_in_words() -> None:
+    run = make_run()
+    config = make_config(run)
+    config["data"][contract.RUN_CONFIG_NAME] = "{"
+    with pytest.raises(InvalidSpec, match=r"flights-1-config: run\.json is no JSON"):
+        plan(run, config, make_report_map(run))
+    report = make_report_map(run)
+    report["data"][IMAGES_KEY] = "{"
+    assert made(plan(run, make_config(run), report)) == ["ModelVersion flights-v1"]
 
 
 def test_nothing_changes_at_rest() -> None:

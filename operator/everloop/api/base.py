@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 
@@ -37,6 +37,15 @@ class Model(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def cut(most: int) -> BeforeValidator:
+    """Of a text only the first `most` letters.
+
+    For what status says in words of others (a step's last lines, an error of Prometheus, somebody's
+    record): a decision may not fail, nor be forgotten, because of many words.
+    """
+    return BeforeValidator(lambda text: text[:most] if isinstance(text, str) else text)
+
+
 def first_problem(error: ValidationError, *inside: str) -> str:
     """What is wrong first, and where: a path that begins with `inside`."""
     first = error.errors()[0]
@@ -53,6 +62,10 @@ IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
 Identifier = Annotated[str, Field(min_length=1, max_length=63, pattern=IDENTIFIER)]
 Text = Annotated[str, Field(max_length=1024)]
 LongText = Annotated[str, Field(max_length=32768)]
+# What status tells, and cuts.
+Word = Annotated[str, cut(128), Field(max_length=128)]
+Told = Annotated[str, cut(1024), Field(max_length=1024)]
+LongTold = Annotated[str, cut(32768), Field(max_length=32768)]
 Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[a-z][a-z0-9+.-]*://.+")]
 Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 # The exponent is bounded, so that no number is infinite.

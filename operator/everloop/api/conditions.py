@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from everloop import contract
-from everloop.api.base import Model
+from everloop.api.base import Model, cut
 
 UNSEEN: Final[Mapping[str, Any]] = {"observedGeneration": -1}  # status before the first pass
 
@@ -20,7 +20,7 @@ class Condition(Model):
     type: str = Field(max_length=64)
     status: Literal["True", "False", "Unknown"]
     reason: str = Field(min_length=1, max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9]*$")
-    message: str = Field(default="", max_length=4096)
+    message: Annotated[str, cut(4096), Field(max_length=4096)] = ""
     observed_generation: int = 0
     last_transition_time: str = ""
 
@@ -35,7 +35,7 @@ def condition(type: str, status: bool | None, reason: str, message: str = "") ->
     word: Literal["True", "False", "Unknown"] = (
         "Unknown" if status is None else "True" if status else "False"
     )
-    return Condition(type=type, status=word, reason=reason, message=message[:4096])
+    return Condition(type=type, status=word, reason=reason, message=message)
 
 
 def merge(

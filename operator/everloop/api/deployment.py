@@ -16,8 +16,9 @@ from everloop.api.base import (
     Resource,
     Rule,
     Span,
-    Text,
     Time,
+    Told,
+    Word,
     list_map,
 )
 from everloop.api.conditions import Condition
@@ -187,15 +188,15 @@ class Verdict(Model):
     value: Number | None = Field(default=None, description="Measured.")
     bound: Number | None = Field(default=None, description="What it was held against.")
     samples: int = Field(default=0, description="Requests to the challenger.")
-    message: Text = Field(default="", description="For people.")
+    message: Told = Field(default="", description="For people.")
 
 
 class RejectedVersion(Model):
     """A version that is not tried again."""
 
     model_version: str = Field(max_length=63, description="Name of the ModelVersion.")
-    reason: str = Field(max_length=128, description="One word.")
-    message: Text = Field(default="", description="For people.")
+    reason: Word = Field(description="One word.")
+    message: Told = Field(default="", description="For people.")
     time: Time = Field(description="When.")
 
 

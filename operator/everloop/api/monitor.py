@@ -17,6 +17,8 @@ from everloop.api.base import (
     Span,
     Text,
     Time,
+    Told,
+    cut,
     good_keys,
 )
 from everloop.api.conditions import Condition
@@ -195,7 +197,7 @@ class RetrainRecord(Model):
     """A run this Monitor made."""
 
     run: str = Field(max_length=63, description="The TrainingRun.")
-    signal: str = Field(max_length=32, description="Why.")
+    signal: Annotated[str, cut(32), Field(max_length=32)] = Field(description="Why.")
     time: Time = Field(description="When.")
 
 
@@ -207,7 +209,7 @@ class Refusal(Model):
         description="One word, such as Cooldown, RunInFlight, RolloutInFlight, Suspended.",
     )
     count: int = Field(description="How many alerts were refused for it.")
-    message: Text = Field(default="", description="Of the last one.")
+    message: Told = Field(default="", description="Of the last one.")
     last: Time = Field(description="When that was.")
 
 

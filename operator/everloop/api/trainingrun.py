@@ -10,7 +10,7 @@ from everloop.api.base import (
     Digest,
     Identifier,
     Image,
-    LongText,
+    LongTold,
     Model,
     Name40,
     Number,
@@ -19,7 +19,9 @@ from everloop.api.base import (
     Seed,
     Text,
     Time,
+    Told,
     Uri,
+    Word,
     good_keys,
     list_map,
 )
@@ -273,18 +275,16 @@ class GateResult(Model):
         default=None, description="Lower end of the confidence interval of the difference."
     )
     high: Number | None = Field(default=None, description="Upper end of it.")
-    reason: str = Field(default="", max_length=128, description="One word, such as NoChampion.")
-    message: Text = Field(default="", description="For people.")
+    reason: Word = Field(default="", description="One word, such as NoChampion.")
+    message: Told = Field(default="", description="For people.")
 
 
 class StepFailure(Model):
     """What failed, where, and what it said last."""
 
     step: str = Field(max_length=63, description="Step or container.")
-    reason: str = Field(
-        max_length=128, description="One word, such as OOMKilled, Error, ImagePullBackOff."
-    )
-    message: LongText = Field(default="", description="Exit code, and the last lines of its log.")
+    reason: Word = Field(description="One word, such as OOMKilled, Error, ImagePullBackOff.")
+    message: LongTold = Field(default="", description="Exit code, and the last lines of its log.")
 
 
 class ChampionRef(Model):

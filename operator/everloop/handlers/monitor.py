@@ -46,6 +46,9 @@ from everloop.prometheus.client import PrometheusReader, PrometheusUnavailable, 
 from everloop.prometheus.recorded import measurements
 from everloop.settings import Settings
 
+# A cooldown, as long as it may be written, added to this is still within the calendar.
+LATEST = datetime(6000, 1, 1, tzinfo=UTC)
+
 
 def references(monitor: Object) -> Iterable[Ref]:
     """The Deployment, and what has the name of the model that it serves."""
@@ -315,7 +318,9 @@ def _measured(labels: Mapping[str, str], value: float) -> Measured:
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    """A time; None for one that no clock of ours told, to which no cooldown could be added."""
+    time = datetime.fromisoformat(text).astimezone(UTC) if text else None
+    return None if time is not None and time > LATEST else time
 
 
 KIND = Kind(

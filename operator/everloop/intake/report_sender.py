@@ -28,6 +28,22 @@ class RefusedError(Exception):
         self.status = status
 
 
+class _Stranger(Exception):  # noqa: N818 (says who, not what went wrong)
+    """This pod has nothing to report; or for one run only, and not for the one it named."""
+
+    def __init__(self, why: str = "", *, its_run: str | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.its_run = its_run
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    until: float  # monotonic seconds
+    why: str  # empty: it is not of the run that it names
+    its_run: str | None  # for which the pod would be looked at
+
+
 @dataclass(frozen=True)
 class Sender:
     """The run whose pod sent a report, and the pod as it is now."""
@@ -43,20 +59,23 @@ class Senders:
     def __init__(self, api: EngineApi, client: Client) -> None:
         self._api = api
         self._client = client
-        # (pod uid, namespace, run) → until when, and why
-        self._refused = Recent[tuple[str, str, str], tuple[float, str]](REMEMBERED)
+        # By the pod's uid: names of runs it could make up for ever.
+        self._refused = Recent[str, _Refusal](REMEMBERED)
 
     async def find(self, caller: Caller, namespace: str, run: str) -> Sender:
         """Raises RefusedError, errors.ApiError."""
-        asked = (caller.pod_uid, namespace, run)
-        until, why = self._refused.get(asked, (0.0, ""))
-        if time.monotonic() < until:
+        if caller.namespace != namespace:
+            why = f"the token is of namespace {caller.namespace}, not of {namespace}"
             raise RefusedError(403, why)
+        known = self._refused.get(caller.pod_uid)
+        if known is not None and time.monotonic() < known.until and run != known.its_run:
+            raise _refused(known.why, caller, run)
         try:
             return await self._find(caller, namespace, run)
-        except RefusedError as error:
-            self._refused[asked] = time.monotonic() + REFUSED_SECONDS, str(error)
-            raise
+        except _Stranger as error:
+            until = time.monotonic() + REFUSED_SECONDS
+            self._refused[caller.pod_uid] = _Refusal(until, error.why, error.its_run)
+            raise _refused(error.why, caller, run) from None
 
     # --- inside -----------------------------------------------------------------------------------
     async def _find(self, caller: Caller, namespace: str, run: str) -> Sender:
@@ -66,27 +85,27 @@ class Senders:
         the others only what never changes is read.
         """
         view, client = self._api.view, self._client
-        if caller.namespace != namespace:
-            raise _refused(f"the token is of namespace {caller.namespace}, not of {namespace}")
         pod = await self._pod(caller)
         if pod is None or objects.uid(pod) != caller.pod_uid:
-            raise _refused(f"pod {caller.pod} of the token is gone")
+            raise _Stranger(f"pod {caller.pod} of the token is gone")
         if not _living(pod):
-            raise _refused(f"pod {caller.pod} has ended")
-        stranger = _refused(f"pod {caller.pod} is not of a Job of TrainingRun {run}")
+            raise _Stranger(f"pod {caller.pod} has ended")
         owner = objects.controller(pod) or {}
         name = str(owner.get("name", "")) or "-"
         job = view.get("Job", namespace, name)
         if job is None or objects.uid(job) != owner.get("uid"):
             job = await client.get("batch/v1", "Job", namespace, name)
         if job is None or objects.uid(job) != owner.get("uid") or not _named(job, namespace, name):
-            raise stranger
-        wanted = (objects.controller(job) or {}).get("uid")
+            raise _Stranger
+        its_run = objects.controller(job) or {}
+        if its_run.get("name") != run:
+            raise _Stranger(its_run=its_run.get("name"))
+        wanted = its_run.get("uid")
         parent = view.get("TrainingRun", namespace, run)
         if parent is None or objects.uid(parent) != wanted:
             parent = await client.get(contract.API_VERSION, "TrainingRun", namespace, run)
         if parent is None or objects.uid(parent) != wanted or not _named(parent, namespace, run):
-            raise stranger
+            raise _Stranger
         return Sender(parent, job, pod)
 
     async def _pod(self, caller: Caller) -> Object | None:
@@ -104,8 +123,8 @@ class Senders:
         return await self._client.get("v1", "Pod", caller.namespace, caller.pod)
 
 
-def _refused(why: str) -> RefusedError:
-    return RefusedError(403, why)
+def _refused(why: str, caller: Caller, run: str) -> RefusedError:
+    return RefusedError(403, why or f"pod {caller.pod} is not of a Job of TrainingRun {run}")
 
 
 def _named(item: Object, namespace: str, name: str) -> bool:

@@ -109,7 +109,7 @@ def _versus(gate: Gate, report: Report, champion: Champion) -> GateResult:
         )
     if obstacle is not None or interval is None or champion.ref is None:
         reason, message = obstacle or ("NotCompared", "")
-        return GateResult(**base, verdict="Inconclusive", reason=reason, message=message[:1024])
+        return GateResult(**base, verdict="Inconclusive", reason=reason, message=message)
     low, high, limit = Decimal(interval.low), Decimal(interval.high), -Decimal(allowed)
     verdict: Verdict = "Pass" if low >= limit else "Fail" if high < limit else "Inconclusive"
     reasons = {"Pass": "", "Fail": "Regression", "Inconclusive": "IntervalSpansBound"}

@@ -22,7 +22,6 @@ from everloop.plans.plan import Child, Mode, OnConflict
 Word = Literal["Promotion", "Rejection"]
 WORDS: tuple[Word, ...] = ("Promotion", "Rejection")
 SCHEMA = 1
-LONGEST_REASON, LONGEST_MESSAGE = 128, 1024  # letters, in a status
 
 
 @dataclass(frozen=True)
@@ -149,10 +148,10 @@ def _read(item: Mapping[str, Any]) -> Record | None:
         if data["decision"] not in WORDS:
             return None
         served = Served.from_dict(data["version"])
-        told = RejectedVersion(  # cut, as a decision must not be forgotten for its many words
+        told = RejectedVersion(  # which cuts
             model_version=served.name,
-            reason=data["reason"][:LONGEST_REASON],
-            message=data["message"][:LONGEST_MESSAGE],
+            reason=data["reason"],
+            message=data["message"],
             time=data["time"],
         )
         datetime.fromisoformat(told.time)

@@ -7,15 +7,16 @@ annotated with its name, so that it stays deleted when the status is lost, too.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from everloop import contract
+from everloop.api.json_text import read_object
 from everloop.api.report import Report, from_config_map
 from everloop.api.trainingrun import GateResult, TrainingRun
+from everloop.errors import InvalidSpec
 from everloop.manifests.trainingrun import IMAGES_KEY
 from everloop.manifests.trainingrun_version import build_model_version
 from everloop.plans.gates import Champion, champion_of, judge
@@ -106,14 +107,24 @@ def registered_version(report: Object | None) -> str | None:
 
 def images_of(report: Object | None) -> dict[str, str]:
     """Step → image by digest, as noted with the report; empty if the pod was gone by then."""
-    text = ((report or {}).get("data") or {}).get(IMAGES_KEY)
-    return dict(json.loads(text)) if text else {}
+    text = ((report or {}).get("data") or {}).get(IMAGES_KEY) or ""
+    return {step: str(image) for step, image in (read_object(text) or {}).items()}
 
 
 def parse_run_config(run_config: Object | None) -> dict[str, Any]:
-    """run.json of `<run>-config`; empty while there is none."""
+    """run.json of `<run>-config`; empty while there is none.
+
+    Raises InvalidSpec for what we cannot have written: what to compare with is in it.
+    """
     text = ((run_config or {}).get("data") or {}).get(contract.RUN_CONFIG_NAME)
-    return dict(json.loads(text)) if text else {}
+    found = read_object(text) if text else {}
+    if found is None:
+        name = (run_config or {})["metadata"]["name"]
+        raise InvalidSpec(
+            f"ConfigMap {name}: {contract.RUN_CONFIG_NAME} is no JSON object, so it is not what "
+            "Everloop wrote: delete the run and make it again"
+        )
+    return found
 
 
 def _annotate(report: Object, version: str) -> Patch:

@@ -121,7 +121,7 @@ def transition_events(before: Mapping[str, Any] | None, after: dict[str, Any]) -
     normal = {"Registered", "Complete", "Suspended"}
     kind = "Normal" if new["reason"] in normal else "Warning"
     message = new["message"] or new["reason"]
-    return (Event(new["reason"], message[:1024], "Normal" if kind == "Normal" else "Warning"),)
+    return (Event(new["reason"], message, "Normal" if kind == "Normal" else "Warning"),)
 
 
 def _outcome(
