@@ -2,7 +2,8 @@
 
 Pod Security is asked on a real API server, by creations that are not carried out. Three checks do
 not hold for users' steps, whose image is any image: a read-only root file system, a pinned image,
-and requests (a step has what the user asks for; pods of a run have the requests of our containers).
+and resources (a step has what the user asks for; a run's pod has the requests of our containers).
+Which of our own containers have no limit of memory is in `pod_checks.UNLIMITED`, with the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from chart import MONITORING, MONITORING_RULES, find, of_kind, rendered
 from kube import Answered, Json, Kube, ref
 from network import STRANGER, may, policies, tcp
 from operator_process import eventually
-from pod_checks import TOKENLESS, findings
+from pod_checks import TOKENLESS, UNLIMITED, all_containers, budget_findings, findings
 
 from everloop import contract
 from everloop.settings import Settings
@@ -55,6 +56,26 @@ def test_the_charts_pods_have_no_finding(values: tuple[str, ...]) -> None:
         template["spec"][TOKENLESS] = False
         replicas = item["spec"]["replicas"]
         assert findings("operator", template, kind="Deployment", replicas=replicas) == []
+
+
+def test_no_budget_stops_a_drain() -> None:
+    objects = [item for file in CASES for item in manifests(file)]
+    objects += [item for values in VALUES.values() for item in rendered(*values)]
+    budgets = of_kind(objects, "PodDisruptionBudget")
+    assert {item["metadata"]["name"] for item in budgets} >= {"everloop", "flights-v1"}
+    assert [text for item in budgets for text in budget_findings("budget", item)] == []
+
+
+def test_who_has_no_limit_of_memory_has_a_reason_still() -> None:
+    """An exception that nothing needs any more would hide what comes to need it."""
+    templates = [found for file in MAKING_PODS for found in pod_templates(manifests(file))]
+    unlimited = {
+        container["name"]
+        for _, template in templates
+        for container in all_containers(template["spec"])
+        if not ((container.get("resources") or {}).get("limits") or {}).get("memory")
+    }
+    assert unlimited >= UNLIMITED.keys()
 
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES.keys())

@@ -10,6 +10,11 @@ from everloop import contract
 Json = dict[str, Any]
 HOST = ("hostNetwork", "hostPID", "hostIPC", "hostUsers")
 TOKENLESS = "automountServiceAccountToken"
+# Containers of ours without a limit of memory, and why.
+UNLIMITED = {
+    contract.CONTAINER_FETCH: "brings the user's data, of any size; `pod.resources` limits it",
+    contract.CONTAINER_PACKAGE: "loads the user's model, of any size; `pod.resources` limits it",
+}
 
 
 def findings(name: str, template: Json, *, kind: str, replicas: int = 1) -> list[str]:
@@ -20,6 +25,16 @@ def findings(name: str, template: Json, *, kind: str, replicas: int = 1) -> list
         found += [*_lasting(spec)]
         if replicas > 1 and "podAntiAffinity" not in (spec.get("affinity") or {}):
             found.append("replicas may share a node: no podAntiAffinity")
+    return [f"{name}: {text}" for text in found]
+
+
+def budget_findings(name: str, budget: Json) -> list[str]:
+    """Of a PodDisruptionBudget: a drain takes one replica after the other, and is not stopped."""
+    spec, found = budget["spec"], []
+    if spec.get("maxUnavailable") != 1:
+        found.append("not one replica at a time")
+    if spec.get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+        found.append("a pod that is not ready stops the drain of its node")
     return [f"{name}: {text}" for text in found]
 
 
@@ -63,7 +78,7 @@ def _container(container: Json) -> Iterator[str]:
         yield "writes to its root file system"
     if not is_step(container):
         yield from _image(container["image"])
-        yield from _resources(container.get("resources") or {})
+        yield from _resources(container["name"], container.get("resources") or {})
     for port in container.get("ports", []):
         if port["containerPort"] < 1024 or "hostPort" in port:
             yield f"port {port['containerPort']} is privileged or the host's"
@@ -79,18 +94,16 @@ def _image(image: str) -> Iterator[str]:
         yield f"image {image} is not pinned"
 
 
-def _resources(resources: Json) -> Iterator[str]:
-    requests = resources.get("requests") or {}
-    for name in ("cpu", "memory"):
-        if not requests.get(name) and not (resources.get("limits") or {}).get(name):
-            yield f"no request of {name}"
+def _resources(name: str, resources: Json) -> Iterator[str]:
+    requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+    yield from (f"no request of {what}" for what in ("cpu", "memory") if not requests.get(what))
+    if not limits.get("memory") and name not in UNLIMITED:
+        yield "no limit of memory"
 
 
 def _lasting(spec: Json) -> Iterator[str]:
-    """What pods need that are to stay: probes, and a bound on memory."""
+    """What pods need that are to stay."""
     for container in spec["containers"]:
         for probe in ("livenessProbe", "readinessProbe"):
             if probe not in container:
                 yield f"{container['name']}: no {probe}"
-        if not ((container.get("resources") or {}).get("limits") or {}).get("memory"):
-            yield f"{container['name']}: no limit of memory"

@@ -13,7 +13,10 @@ Dict = dict[str, Any]
 
 
 def build_server_budget(deployment: Deployment, served: Served) -> Dict | None:
-    """A drain of nodes takes one replica at a time; of a single one it would only be stopped."""
+    """A drain of nodes takes one replica at a time; of a single one it would only be stopped.
+
+    A replica that is not ready serves nobody, and must not keep its node from being drained.
+    """
     if deployment.spec.runtime.replicas < 2:
         return None
     name = deployment.metadata.name
@@ -28,6 +31,7 @@ def build_server_budget(deployment: Deployment, served: Served) -> Dict | None:
         ),
         "spec": {
             "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": {"matchLabels": server_selector(name, served.name)},
         },
     }
