@@ -73,7 +73,7 @@ test-faults-sample: fault-programs ## a fixed sample of it, in minutes
 	$(call faults,5m,sample)
 
 fault-programs: venv # built before the trials' time begins
-	@python3 -m devcluster binary kube-apiserver kube-controller-manager kube-scheduler kubectl kwok >/dev/null
+	@python3 -m devcluster binary kube-apiserver kube-controller-manager kube-scheduler kubectl kwok helm >/dev/null
 	@python3 -m devcluster crds prometheus-operator >/dev/null
 
 define faults

@@ -38,7 +38,7 @@ async def ground(
     before = tmp_path_factory.mktemp("before")
     if is_known():
         unpack(before, "operator")
-    zygotes = Zygote(ROOT / "operator"), Zygote(before / "operator")
+    zygotes = Zygote(ROOT / "operator"), Zygote(before / "operator", limited=False)
     folder: Path = tmp_path_factory.mktemp("trials")
     try:
         await zygotes[0].start()

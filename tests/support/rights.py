@@ -27,6 +27,7 @@ TOY_RULES = [
     {"apiGroups": ["test.everloop.dev"], "resources": ["toys/finalizers"], "verbs": ["update"]},
 ]
 RBAC = "rbac.authorization.k8s.io"
+AT_HOME = f"{ACCOUNT}-at-home"  # a ClusterRole: see `role_at_home`
 EVERYTHING: Json = {  # to every service account, for clusters where rights are not the question
     "apiVersion": f"{RBAC}/v1",
     "kind": "ClusterRoleBinding",
@@ -34,6 +35,7 @@ EVERYTHING: Json = {  # to every service account, for clusters where rights are 
     "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "cluster-admin"},
     "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": "system:serviceaccounts"}],
 }
+REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 RECORD = Path(__file__).with_name("rights-used.yaml")
 
 
@@ -95,6 +97,33 @@ def granted(objects: list[Json]) -> set[Grant]:
     return found
 
 
+def role_at_home() -> Json:
+    """All that the chart grants to an operator that reconciles its own namespace and no other.
+
+    As one ClusterRole, for tiers with a namespace for each of thousands of operators: the rules are
+    the same for all, and one `binding_at_home` in each gives what the chart's Roles there would.
+    """
+    objects = rendered("--set", f"watchNamespaces={{{NAMESPACE}}}")
+    roles = [_role(objects, binding) for binding in of_kind(objects, "RoleBinding")]
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": AT_HOME},
+        "rules": [rule for role in roles for rule in role["rules"]],
+    }
+
+
+def binding_at_home(namespace: str) -> Json:
+    """`role_at_home` for the service account of this namespace, and there alone."""
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": ACCOUNT, "namespace": namespace},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": AT_HOME},
+        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
+    }
+
+
 def _role(objects: list[Json], binding: Json) -> Json:
     """The one that is bound: of this kind, and a Role of the binding's own namespace."""
     wanted = binding["roleRef"]
@@ -123,6 +152,7 @@ class Usage:
 
     used: frozenset[Right]
     refused: frozenset[str]  # what it was not allowed to do
+    everywhere: frozenset[Right]  # lists and watches of all namespaces at once
 
 
 def usage(logs: Iterable[Path], account: str = ACCOUNT, namespace: str = "") -> Usage:
@@ -135,6 +165,7 @@ def usage(logs: Iterable[Path], account: str = ACCOUNT, namespace: str = "") -> 
     ended = _deleted_namespaces(logs)
     used: set[Right] = set()
     refused: set[str] = set()
+    everywhere: set[Right] = set()
     for entry in _entries(logs, account, namespace):
         about = entry.get("objectRef") or {}
         if not about.get("resource"):
@@ -149,8 +180,10 @@ def usage(logs: Iterable[Path], account: str = ACCOUNT, namespace: str = "") -> 
             refused.add(f"{right}: {entry['responseStatus'].get('message', '')}")
             continue
         used.add(right)
+        if right.verb in ("list", "watch") and not about.get("namespace"):
+            everywhere.add(right)
         used.update(_owners(entry.get("requestObject") or {}))
-    return Usage(frozenset(used), frozenset(refused))
+    return Usage(frozenset(used), frozenset(refused), frozenset(everywhere))
 
 
 def _entries(logs: Iterable[Path], account: str, namespace: str) -> Iterable[Json]:
@@ -298,10 +331,16 @@ def _grant_toys(kube: Kube, namespace: str) -> None:
 
 def may(kube: Kube, who: str, right: Right, namespace: str = "", name: str = "") -> bool:
     """Whether `who` (namespace:account) has a right in a namespace, or anywhere ("")."""
+    answer = kube.call("POST", REVIEWS, review(who, right, namespace, name))
+    return bool(answer["status"]["allowed"])
+
+
+def review(who: str, right: Right, namespace: str, name: str = "") -> Json:
+    """What to post to REVIEWS for `may`."""
     resource, _, subresource = right.resource.partition("/")
     attributes = {"group": right.group, "resource": resource, "subresource": subresource}
     attributes |= {"verb": right.verb, "namespace": namespace, "name": name}
-    review = {
+    return {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
         "spec": {
@@ -310,8 +349,6 @@ def may(kube: Kube, who: str, right: Right, namespace: str = "", name: str = "")
             "resourceAttributes": attributes,
         },
     }
-    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-    return bool(kube.call("POST", path, review)["status"]["allowed"])
 
 
 def _until_allowed(kube: Kube, namespace: str, name: str, *, narrowed: bool) -> None:

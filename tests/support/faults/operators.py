@@ -34,8 +34,10 @@ _PORTS = itertools.cycle(random.sample(range(20000, 32000), 12000))
 class Zygote:
     """Starts operators of one source tree; see zygote.py."""
 
-    def __init__(self, sources: Path) -> None:
+    def __init__(self, sources: Path, *, limited: bool = True) -> None:
+        """`limited` to the chart's rights, which may lack what a release before used."""
         self._sources = sources
+        self.limited = limited
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
@@ -193,6 +195,7 @@ class Operator:
         environment = {f"EVERLOOP_{name.upper()}": str(value) for name, value in values.items()}
         environment["KUBECONFIG"] = str(self._kubeconfig)
         release = self.zygote
+        self.proxy.limited = release.limited
         pid = await release.spawn(environment, self.log)
         self.release = release
         self.starts += 1

@@ -17,7 +17,7 @@ from devcluster.control_plane_only import MEMORY_FOR_SPEED, ControlPlane
 from devcluster.processes import Processes
 from kube import Kube
 from operator_process import eventually
-from rights import EVERYTHING, kubeconfig_of
+from rights import EVERYTHING, kubeconfig_of, role_at_home
 
 ROOT = Path(__file__).parents[3]
 STAGES = Path(__file__).parent / "stages"
@@ -53,9 +53,14 @@ def control_plane() -> Iterator[ControlPlane]:
 
 
 def administrator(plane: ControlPlane, folder: Path) -> Path:
-    """A kubeconfig with a token: the API server verifies a certificate anew with each request."""
+    """A kubeconfig with a token: the API server verifies a certificate anew with each request.
+
+    Nobody else may do everything: operators have the chart's rights (see world.py).
+    """
     kube = Kube(plane.kubeconfig)
-    kube.apply(EVERYTHING, "tests")
+    subject = {"kind": "ServiceAccount", "name": "administrator", "namespace": "default"}
+    kube.apply(EVERYTHING | {"subjects": [subject]}, "tests")
+    kube.apply(role_at_home(), "tests")
     return kubeconfig_of(kube, folder, "default", "administrator")
 
 

@@ -85,8 +85,11 @@ class Disturbance:
 class Proxy:
     """Use `start`, then give an operator its kubeconfig. `disturbances` may change at any time."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: Admin, user: str) -> None:
+        """The API server is asked as this user, while that is `limited`: no token is needed."""
         self._admin = admin
+        self._user = user
+        self.limited = True
         self._runner: web.AppRunner | None = None
         self._url = ""
         self.disturbances: Sequence[Disturbance] = ()
@@ -98,6 +101,13 @@ class Proxy:
     def writes(self) -> list[Call]:
         """What reached the API server, but for the Lease's."""
         return [call for call in self.calls if call.number is not None and call.status]
+
+    @property
+    def forbidden(self) -> list[Call]:
+        """What the API server refused for want of rights: no scenario has a quota, or an end of
+        its namespace.
+        """
+        return [call for call in self.calls if call.status == 403]
 
     async def start(self) -> None:
         """Listen on loopback."""
@@ -167,6 +177,8 @@ class Proxy:
         headers = {
             name: value for name, value in request.headers.items() if name.lower() not in DROPPED
         } | {"Accept-Encoding": "identity"}
+        if self.limited:
+            headers["Impersonate-User"] = self._user
         query = f"?{urlencode(call.parameters)}" if call.parameters else ""
         url = f"{self._admin.server}{call.path}{query}"
         return self._admin.session.request(

@@ -163,7 +163,9 @@ def _problems(
 
 
 def _unsound(world: World, disturbances: Sequence[Disturbance] = ()) -> Iterator[str]:
-    """What an operator that comes to rest may hide: that it ended by itself, or met a bug."""
+    """What an operator that comes to rest may hide: that it ended by itself, met a bug, or was
+    refused what the chart does not grant.
+    """
     restarts = sum(item.restarts for item in disturbances)
     restarts += sum(replica.upgrades for replica in world.replicas)
     foreseen = frozenset().union(*(item.foreseen for item in disturbances))
@@ -173,6 +175,8 @@ def _unsound(world: World, disturbances: Sequence[Disturbance] = ()) -> Iterator
     for replica in world.replicas:
         for line in replica.complaints(foreseen):
             yield f"{replica.identity} says: {line}"
+        for call in sorted({str(call) for call in replica.proxy.forbidden}):
+            yield f"{replica.identity} lacks a right: {call}"
 
 
 async def _begin(world: World, scenario: Scenario) -> None:

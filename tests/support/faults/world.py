@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rights import ACCOUNT, REVIEWS, Right, binding_at_home, review
+
 from everloop import contract
 from everloop.api.conditions import is_true
 from faults import normalise
@@ -111,7 +113,11 @@ class World:
             }
         )
         made = Operator(
-            self.ground.zygote, Proxy(self.admin), self.ground.folder, identity, settings
+            self.ground.zygote,
+            Proxy(self.admin, f"system:serviceaccount:{self._account}"),
+            self.ground.folder,
+            identity,
+            settings,
         )
         self.replicas.append(made)
         return made
@@ -188,6 +194,11 @@ class World:
     def _words(self) -> dict[str, str]:
         return {str(replica.report_port): "<port>" for replica in self.replicas}
 
+    @property
+    def _account(self) -> str:
+        """Of the operator, with the chart's rights in this namespace and no others."""
+        return f"{self.namespace}:{ACCOUNT}"
+
     async def _namespace(self) -> None:
         manifest = {
             "apiVersion": "v1",
@@ -195,11 +206,18 @@ class World:
             "metadata": {"name": self.namespace},
         }
         await self.admin.call("POST", "/api/v1/namespaces", manifest)
+        await self.admin.create(binding_at_home(self.namespace))
+        lease = Right("coordination.k8s.io", "leases", "create")
 
         async def usable() -> bool:
             found = self.admin.get("serviceaccounts", self.namespace, "default")
             ca = self.admin.get("configmaps", self.namespace, "kube-root-ca.crt")
-            return found is not None and ca is not None
+            if found is None or ca is None:
+                return False
+            # The API server hears of new roles a moment later.
+            asked = review(self._account, lease, self.namespace)
+            answer = await self.admin.call("POST", REVIEWS, asked)
+            return bool(answer["status"]["allowed"])
 
         await until(usable, 60, "the namespace cannot be used")
 
