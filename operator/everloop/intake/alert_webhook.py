@@ -17,6 +17,8 @@ from typing import Any
 from aiohttp import web
 
 from everloop.handlers.kind import EngineApi, Key
+from everloop.intake import body
+from everloop.intake.listen import listen
 from everloop.manifests.rules_common import LABEL_MONITOR, LABEL_NAMESPACE
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ async def serve(api: EngineApi, port: int, token: Path, tls: ssl.SSLContext | No
     runner = web.AppRunner(application(api, token), access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, port=port, ssl_context=tls).start()
+        await listen(runner, port, tls)
         log.info("alerts: webhook listens on port %d", port)
         await asyncio.Event().wait()  # until cancelled
     finally:
@@ -49,7 +51,7 @@ def application(api: EngineApi, token: Path) -> web.Application:
         if not api.is_leader():
             return _refuse(503, "this replica is on standby; try again")
         try:
-            keys = _monitors(json.loads(await request.read()))
+            keys = _monitors(json.loads(await body.read(request)))
         except web.HTTPRequestEntityTooLarge:
             return _refuse(413, f"more than {LARGEST_BODY} bytes: set max_alerts in Alertmanager")
         except ConnectionError:

@@ -26,7 +26,8 @@ from everloop.api.trainingrun import TrainingRun
 from everloop.cluster import objects
 from everloop.cluster.client import MERGE, Client, load_configuration
 from everloop.handlers.kind import Conflict, EngineApi, Key, Kube, Object
-from everloop.intake import report_ca
+from everloop.intake import body, report_ca
+from everloop.intake.listen import listen
 from everloop.intake.report_sender import RefusedError, Sender, Senders
 from everloop.intake.report_token import UnauthorizedError, Verifier
 from everloop.manifests.meta import meta
@@ -78,10 +79,7 @@ class ReportChannel:
             runner = web.AppRunner(application(api, client), access_log=None)
             await runner.setup()
             try:
-                site = web.TCPSite(
-                    runner, port=self._settings.report_port, ssl_context=self._context
-                )
-                await site.start()
+                await listen(runner, self._settings.report_port, self._context)
                 log.info("reports: listening on port %d", self._settings.report_port)
                 while True:
                     await asyncio.sleep(CA_CHECK_SECONDS)
@@ -222,7 +220,7 @@ def _leading(api: EngineApi) -> None:
 
 async def _read(request: web.Request) -> bytes:
     try:
-        return await request.read()
+        return await body.read(request)
     except ConnectionError as error:
         raise RefusedError(400, "the sender hung up before the end of its report") from error
     except web.HTTPRequestEntityTooLarge as error:
