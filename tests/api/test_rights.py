@@ -7,8 +7,10 @@ tier does the same with the dev cluster's (tests/e2e/test_rights.py).
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from chart import CHART, NAMESPACE, of_kind, rendered
 from crds import all_crds
 from devcluster.control_plane_only import ControlPlane
+from doors import Doors, make_pod_of, token_of
 from kube import Json, Kube, ref
 from operator_process import EVERLOOP, OperatorProcess, eventually
 from rights import (
@@ -33,7 +36,11 @@ from rights import (
     usage,
     whole,
 )
+from runs import make_report
 from samples import make_deployment, make_model_version, make_monitor, make_training_run
+
+from everloop import contract
+from everloop.manifests.trainingrun import config_name
 
 MONITORING = "monitoring.coreos.com"
 POLICIES = ("networking.k8s.io", "networkpolicies")
@@ -50,7 +57,13 @@ PROFILES: dict[str, tuple[str, ...]] = {
 
 
 def needed(profile: str) -> set[Grant]:
-    """Of what was ever used, what this profile uses, and where."""
+    """Of what was ever used, what this profile uses, and where.
+
+    What a profile does without is said here, and not by a record of its own: it takes all of the
+    tier's tests to use every rule once, and would take them again for each profile. Of those that
+    grant less, a test below runs an operator: it is refused nothing, follows all that it may, and
+    uses all of a rule that is another one there. Else the profiles' rules are the same.
+    """
     used = recorded().keys() | RARE.keys()
     if profile == "without-prometheus-operator":
         used = {right for right in used if right.group != MONITORING}
@@ -151,7 +164,10 @@ def test_a_namespaced_operator_works_with_roles_alone(
         work(kube, team)
         running.wait_idle()
     assert plane.audit_log is not None
-    assert usage([plane.audit_log], namespace=namespace).refused == frozenset()
+    seen = usage([plane.audit_log], namespace=namespace)
+    assert seen.refused == frozenset()
+    assert followed(*values) - seen.used == set()
+    assert seen.everywhere == frozenset()
     who = f"{namespace}:{ACCOUNT}"
     jobs = Right("batch", "jobs", "list")
     assert may(kube, who, jobs, team)
@@ -172,6 +188,7 @@ def test_without_rights_to_the_prometheus_operator(
     assert plane.audit_log is not None
     seen = usage([plane.audit_log], namespace=namespace)
     assert seen.refused == frozenset()
+    assert followed(*values) - seen.used == set()
     assert not [right for right in seen.used if right.group == MONITORING]
 
 
@@ -201,30 +218,62 @@ def test_without_rights_to_make_network_policies(
         running.wait_idle()
     assert _policies(kube, namespace) == []
     assert plane.audit_log is not None
-    assert usage([plane.audit_log], namespace=namespace).refused == frozenset()
+    seen = usage([plane.audit_log], namespace=namespace)
+    assert seen.refused == frozenset()
+    left = {grant.right for grant in granted(rendered(*values))}
+    policies = {right for right in left if (right.group, right.resource) == POLICIES}
+    assert (followed(*values) | policies) - seen.used == set()
 
 
 def _policies(kube: Kube, namespace: str) -> list[Json]:
     return kube.list("networking.k8s.io/v1", "networkpolicies", namespace)
 
 
-def test_where_to_name_an_owner_is_a_right(tmp_path: Path) -> None:
-    """As on OpenShift: this is what the rights to finalizers are for."""
+def test_the_default_profile_works_in_the_whole_cluster(tmp_path: Path) -> None:
+    """It carries a run of any namespace from its start to its version.
+
+    On a cluster of its own, where to name an owner is a right, as on OpenShift: this is what the
+    rights to finalizers are for.
+    """
     log = tmp_path / "audit.log"
     plugin = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement"
-    plane = ControlPlane(f"owners-{os.getpid()}", audit_log=log, flags=[plugin])
+    plane = ControlPlane(f"wide-{os.getpid()}", audit_log=log, flags=[plugin])
     plane.start()
     try:
         kube = Kube(plane.kubeconfig)
         kube.install(all_crds())
-        namespace = kube.namespace("owners")
-        with operator(kube, tmp_path, namespace, ()) as running:
+        namespace, team = kube.namespace("system"), kube.namespace("team")
+        with operator(kube, tmp_path, namespace, (), watch_namespaces="") as running:
             running.wait_leading()
-            work(kube, namespace)
+            work(kube, team)
+            register(running, kube, plane, team)
             running.wait_idle()
-        assert usage([log]).refused == frozenset()
+        seen = usage([log])
     finally:
         plane.stop()
+    assert seen.refused == frozenset()
+    assert seen.everywhere == followed()
+
+
+def register(running: OperatorProcess, kube: Kube, plane: ControlPlane, namespace: str) -> None:
+    """A run, whose pod reports as the runner does, and its version."""
+    doors = Doors(running, kube, plane, "", namespace)
+    run, pod = make_pod_of(doors, "reported")
+    config = kube.get(ref("v1", "ConfigMap", namespace, config_name("reported"))) or {}
+    doors = replace(doors, ca=config["data"][contract.CA_NAME])
+    report = make_report(run, namespace=namespace)
+    url = doors.report_url("reported")
+    assert asyncio.run(doors.post(url, token_of(kube, pod), report))[0] == 200
+    model = run["spec"]["modelName"]
+    version = ref(contract.API_VERSION, "ModelVersion", namespace, f"{model}-v1")
+    eventually(lambda: kube.get(version), 20, "no ModelVersion")
+
+
+def followed(*values: str) -> set[Right]:
+    """A profile's lists and watches of all that is watched."""
+    rights = {grant.right for grant in granted(rendered(*values))}
+    watches = {right for right in rights if right.verb == "watch"}
+    return watches | {replace(right, verb="list") for right in watches}
 
 
 @pytest.mark.parametrize("verb", ["get", "list", "watch", "create", "update", "patch", "delete"])
