@@ -56,6 +56,34 @@ def test_losing_all_status_loses_nothing() -> None:
         assert after[field] == before[field]
 
 
+@pytest.mark.parametrize("back", [0, 1, 2], ids=lambda number: f"search-{number} first")
+def test_a_search_that_reached_its_goal_trains_no_more_when_all_statuses_are_lost(
+    back: int,
+) -> None:
+    """Its own, and those of its trials, of which one comes back before the others."""
+    goal = {"metric": "auc", "goal": "0.8"}
+    world = World(objective=goal, trials=10, parallelTrials=3)
+    world.tick()
+    for number, value in ((0, 0.5), (1, 0.6), (2, 0.85)):
+        world.end(number, value)
+    world.tick()
+    world.tick()
+    before = world.experiment["status"]
+    assert is_true(before, contract.COMPLETE)
+    runs = [world.get("TrainingRun", name) for name in world.trials()]
+    statuses = [run.pop("status") for run in runs]
+    world.experiment["status"] = {"observedGeneration": -1}
+    runs[back]["status"] = statuses[back]
+    world.tick()
+    assert len(world.trials()) == 3
+    for run, status in zip(runs, statuses, strict=True):
+        run["status"] = status
+    world.tick()
+    assert len(world.trials()) == 3
+    for field in ("best", "succeeded", "failed", "created", "modelVersion"):
+        assert world.experiment["status"][field] == before[field]
+
+
 def registered_world() -> World:
     """A search of one trial has ended, and m-v1 came of it."""
     world = World(trials=1, parallelTrials=1)
