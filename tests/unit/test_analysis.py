@@ -42,6 +42,61 @@ def test_verdict(
         assert found[0].samples == challenger.total
 
 
+def bounded(**metric: str) -> AnalysisSpec:
+    return AnalysisSpec(min_samples=100, metrics=[AnalysisMetric.model_validate(metric)])
+
+
+NONE, ALL = bounded(max="0"), bounded(max="1")
+EQUAL, ANY = (
+    bounded(versus="Champion", maxRegression="0"),
+    bounded(versus="Champion", maxRegression="1"),
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "challenger", "champion", "verdict"),
+    [
+        pytest.param(NONE, Counts(99, 99), NOBODY, None, id="0: too few samples hold"),
+        pytest.param(NONE, Counts(100, 0), NOBODY, "Pass", id="0: none failed"),
+        pytest.param(NONE, Counts(100, 1), NOBODY, "Fail", id="0: one failed"),
+        pytest.param(NONE, Counts(10**6, 1), NOBODY, "Fail", id="0: one in a million"),
+        pytest.param(NONE, Counts(1000, 1000), NOBODY, "Fail", id="0: all failed"),
+        pytest.param(bounded(max="-0e0"), Counts(100, 1), NOBODY, "Fail", id="0 in other words"),
+        pytest.param(bounded(max="1e-300"), Counts(1000, 1000), NOBODY, "Fail", id="near 0"),
+        pytest.param(ALL, Counts(99, 0), NOBODY, None, id="1: too few samples hold"),
+        pytest.param(ALL, Counts(100, 0), NOBODY, "Pass", id="1: none failed"),
+        pytest.param(ALL, Counts(100, 100), NOBODY, "Pass", id="1: all failed"),
+        pytest.param(EQUAL, Counts(1000, 0), Counts(1000, 0), None, id="no margin, none failed"),
+        pytest.param(
+            EQUAL, Counts(1000, 1000), Counts(1000, 1000), None, id="no margin, all failed"
+        ),
+        pytest.param(EQUAL, Counts(1000, 1000), Counts(1000, 0), "Fail", id="no margin, worst"),
+        pytest.param(EQUAL, Counts(1000, 0), Counts(1000, 1000), "Pass", id="no margin, best"),
+        pytest.param(VERSUS, Counts(1000, 1000), Counts(1000, 0), "Fail", id="margin, worst"),
+        pytest.param(VERSUS, Counts(1000, 0), Counts(1000, 1000), "Pass", id="margin, best"),
+        pytest.param(VERSUS, Counts(9000, 0), Counts(9000, 0), "Pass", id="margin, none failed"),
+        pytest.param(
+            VERSUS, Counts(9000, 9000), Counts(9000, 9000), "Pass", id="margin, all failed"
+        ),
+        pytest.param(ANY, Counts(100, 0), Counts(99, 0), None, id="1 worse: champion has too few"),
+        pytest.param(ANY, Counts(100, 0), Counts(100, 0), "Pass", id="1 worse: none failed"),
+        pytest.param(ANY, Counts(100, 100), Counts(100, 0), "Pass", id="1 worse: worst"),
+    ],
+)
+def test_verdict_at_the_ends_of_the_scale(
+    spec: AnalysisSpec, challenger: Counts, champion: Counts, verdict: str | None
+) -> None:
+    """There a rate has no variance, and no statistic a word to say."""
+    test_verdict(spec, challenger, champion, verdict)
+
+
+def test_what_a_bound_of_0_says() -> None:
+    (failed,) = judge(NONE, Stratum(Counts(1000, 1), NOBODY), 1, 1) or ()
+    assert failed.message == "1 of 1000 requests failed: the rate 0.001 is above 0"
+    (passed,) = judge(NONE, Stratum(Counts(1000, 0), NOBODY), 1, 1) or ()
+    assert passed.message == "0 of 1000 requests failed: the rate 0 is not above 0"
+
+
 def test_all_bounds_must_pass_and_one_fail_is_enough() -> None:
     both = AnalysisSpec(min_samples=100, metrics=[*MAX.metrics, *VERSUS.metrics])
     good, bad = Counts(2000, 5), Counts(2000, 400)

@@ -126,19 +126,13 @@ def _judge(
     challenger, champion = stratum.challenger, stratum.champion
     if challenger.total < min_samples or (bound.versus and champion.total < min_samples):
         return None
-    if bound.versus:
-        z = two_sample(challenger, champion, bound.limit)
-        samples = 1 / (1 / challenger.total + 1 / champion.total)
-    else:
-        z = one_sample(challenger, bound.limit)
-        samples = challenger.total
-    if z > boundary(samples, alpha, tuning(TUNED_FOR * min_samples, alpha)):
-        failed, relation = True, "above"
-    elif -z > boundary(samples, ALPHA, tuning(TUNED_FOR * min_samples, ALPHA)):
-        failed, relation = False, "below"
-    else:
+    failed = _certain(bound, stratum)
+    if failed is None:
+        failed = _tested(bound, min_samples, stratum, alpha)
+    if failed is None:
         return None
     value, limit = number(_value(bound, stratum)), number(bound.limit)
+    relation = "above" if failed else "not above" if _at_an_end(bound) else "below"
     what = f"{challenger.failed} of {challenger.total} requests failed"
     if bound.versus:
         what += f", {champion.failed} of {champion.total} of the champion's"
@@ -154,6 +148,41 @@ def _judge(
         samples=challenger.total,
         message=message,
     )
+
+
+def _at_an_end(bound: _Bound) -> bool:
+    """Whether chance has no part in what is on which side of the bound.
+
+    At a rate of 0 nothing fails and at 1 nothing else happens, so these have no variance and no
+    statistic could tell them from any other rate: there would never be a verdict. Two rates have no
+    variance only where they are to be 1 apart; where they are to be equal it is that of both.
+    """
+    return bound.limit >= 1 or (bound.limit <= 0 and not bound.versus)
+
+
+def _certain(bound: _Bound, stratum: Stratum) -> bool | None:
+    """Whether a bound at an end of the scale is broken; None if it is in between.
+
+    One failure proves that a rate is above 0. That a rate is 0 no number of answers proves: who
+    writes 0 means that none of minSamples may fail, and passes then.
+    """
+    return _value(bound, stratum) > bound.limit if _at_an_end(bound) else None
+
+
+def _tested(bound: _Bound, min_samples: int, stratum: Stratum, alpha: float) -> bool | None:
+    """Whether the challenger is surely above the bound, or surely below; None if that is open."""
+    challenger, champion = stratum.challenger, stratum.champion
+    if bound.versus:
+        z = two_sample(challenger, champion, bound.limit)
+        samples = 1 / (1 / challenger.total + 1 / champion.total)
+    else:
+        z = one_sample(challenger, bound.limit)
+        samples = challenger.total
+    if z > boundary(samples, alpha, tuning(TUNED_FOR * min_samples, alpha)):
+        return True
+    if -z > boundary(samples, ALPHA, tuning(TUNED_FOR * min_samples, ALPHA)):
+        return False
+    return None
 
 
 def count(samples: Mapping[tuple[str, str], float], version: str) -> Counts:

@@ -32,7 +32,10 @@ class Counts:
 
 
 def one_sample(counts: Counts, bound: float) -> float:
-    """z of `rate - bound` with the variance at the bound; positive means above it."""
+    """z of `rate - bound` with the variance at the bound; positive means above it.
+
+    The bound is between 0 and 1: at these there is no variance, and z is 0 whatever has failed.
+    """
     variance = bound * (1 - bound) / counts.total
     return _standardise(counts.rate - bound, variance, counts.total)
 
@@ -42,7 +45,7 @@ def two_sample(challenger: Counts, champion: Counts, margin: float) -> float:
 
     Farrington and Manning (1990), "Test statistics and sample size formulae for comparative
     binomial trials with null hypothesis of non-zero risk difference or non-unity relative risk",
-    Statistics in Medicine 9, 1447-1454.
+    Statistics in Medicine 9, 1447-1454. The margin is below 1, where there is no variance either.
     """
     high, low = constrained_rates(challenger, champion, margin)
     variance = high * (1 - high) / challenger.total + low * (1 - low) / champion.total
@@ -73,7 +76,7 @@ def constrained_rates(challenger: Counts, champion: Counts, margin: float) -> tu
 
 
 def _standardise(difference: float, variance: float, total: int) -> float:
-    """Difference in standard errors; without variance there is no information, so 0."""
+    """Difference in standard errors; 0 without variance: all failed or none, and no margin."""
     if variance <= 0:
         return 0.0
     corrected = max(abs(difference) - 1 / total, 0.0)
