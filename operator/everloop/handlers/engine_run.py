@@ -20,6 +20,7 @@ from everloop.cluster.lease import Lease, Lost
 from everloop.cluster.schemas import outdated
 from everloop.handlers import engine_kopf
 from everloop.handlers.engine import Engine
+from everloop.handlers.engine_patience import until_answered
 from everloop.handlers.kind import EngineApi, Kind
 from everloop.metrics import INTAKE_FAILED, Metrics
 from everloop.settings import Settings
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 Intake = Callable[[EngineApi, Settings], Awaitable[None]]
 INTAKE_BACKOFF_SECONDS = 5.0
 PUBLISHING_SECONDS = 10.0  # a cluster may as well publish no schemas at all
+READS = ("get", "list")
 NEW_KINDS_SECONDS = 30.0  # how often to look whether a missing CRD has come
 
 
@@ -123,6 +125,7 @@ class Operator:
         kinds = [kind.resource.kind for kind in self._kinds]
         patience = time.monotonic() + PUBLISHING_SECONDS
         while True:
+            pause = 1.0
             try:
                 served = await engine.watches.served()
                 problem = _not_installed(served)
@@ -130,14 +133,14 @@ class Operator:
                     patient = time.monotonic() < patience
                     problem = "; ".join(await outdated(client, kinds, patient=patient))
             except errors.ApiError as error:
-                problem = str(error)
+                problem, pause = str(error), max(pause, error.retry_after)
             if not problem:
                 self._missing = before
                 return served
             if problem != self._missing:
                 logger.warning("waiting: %s", problem)
                 self._missing = problem
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(pause)
 
     async def _act(self, engine: Engine, lease: Lease, client: Client) -> None:
         """Where the Lease is free, which is the usual start, the cluster is listed once: the list
@@ -167,14 +170,14 @@ class Operator:
     async def _lead(self, engine: Engine, client: Client, since: int) -> None:
         prepare = self._before_leading
         if prepare is not None:
-            await _until_answered(lambda: prepare(client))
+            await until_answered(lambda: prepare(client))
         await self._list(engine, since)
-        await _until_answered(engine.lead)
+        await until_answered(engine.lead)
         await asyncio.Event().wait()
 
     async def _list(self, engine: Engine, since: int = 0) -> None:
-        await _until_answered(engine.watches.begin)
-        await _until_answered(lambda: engine.watches.relist(since))
+        await until_answered(engine.watches.begin)
+        await engine.watches.relist(since)
         self._missing = ""
         self._listed.set()
 
@@ -194,9 +197,12 @@ class Operator:
             await asyncio.sleep(INTAKE_BACKOFF_SECONDS)
 
     def _request(self, verb: str, plural: str, status: int) -> None:
+        """While reads fail the API server is away, and watches may miss something. A write may fail
+        by what is in it, or by a webhook, and each time that it is tried again.
+        """
         self._metrics.api_request(verb, plural, status)
         if status == 0 or status >= 500:
-            self._away = True
+            self._away = self._away or verb in READS
         elif self._away and self._engine is not None:
             self._away = False
             self._engine.watches.expect_gaps()
@@ -229,15 +235,6 @@ def _not_installed(served: dict[str, bool]) -> str:
     if not missing:
         return ""
     return f"the CustomResourceDefinitions of {', '.join(missing)} are not installed"
-
-
-async def _until_answered(call: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            return await call()
-        except errors.ApiError as error:
-            logger.warning("starting: %s", error)
-            await asyncio.sleep(1.0)
 
 
 async def _new_kinds(engine: Engine, served: dict[str, bool]) -> None:

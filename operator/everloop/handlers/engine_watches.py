@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import kopf
@@ -21,6 +23,7 @@ from everloop import contract, errors
 from everloop.cluster import objects
 from everloop.cluster.cache import Cache
 from everloop.cluster.client import Client
+from everloop.handlers.engine_patience import until_answered
 from everloop.handlers.kind import Object, Resource
 from everloop.metrics import Metrics
 
@@ -79,7 +82,7 @@ class Watches:
         # kind → path of a watch → the version that it began at
         self._begun: dict[str, dict[str, int]] = {name: {} for name in self._watched}
         self._slots = asyncio.Semaphore(LISTS)
-        self._fresh = 0, 0.0  # what version a list has to show, and until when that is waited for
+        self._fresh = 0  # what version a list has to show
         cache.serve(self._watched)
 
     def register(self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings) -> None:
@@ -103,20 +106,21 @@ class Watches:
         }
 
     async def relist(self, since: int = 0) -> None:
-        """List everything now. Raises errors.ApiError.
+        """List everything now, each kind until the API server has answered.
 
         What the operator before this one did, it did before we took the Lease: no list that is
         older than that version, `since`, is acted upon. But not for ever: where Leases are kept in
         a store of their own, versions do not compare.
         """
-        self._fresh = since, time.monotonic() + FRESH_SECONDS
-        await asyncio.gather(*(self._list(item) for item in self._watched.values()))
+        self._fresh = since
+        await asyncio.gather(
+            *(until_answered(partial(self._list, item)) for item in self._watched.values())
+        )
 
     async def reclaim(self) -> None:
-        """Give what lost our label its label back. Raises errors.ApiError."""
-        await asyncio.gather(
-            *(self._reclaim(item) for item in self._watched.values() if item.labelled)
-        )
+        """Give what lost our label its label back, of each kind until it is answered."""
+        labelled = (item for item in self._watched.values() if item.labelled)
+        await asyncio.gather(*(until_answered(partial(self._reclaim, item)) for item in labelled))
 
     async def keep(self) -> None:
         """List each kind when there is reason to, and every few minutes, for ever."""
@@ -277,23 +281,24 @@ class Watches:
     async def _pages(self, item: Watched, namespace: str | None) -> AsyncIterator[Object]:
         """Those of a list that is new enough."""
         resource, labels = item.resource, SELECTOR if item.labelled else ""
+        patience = math.inf
         while True:
-            wanted, patience = self._fresh
             pages = self._client.pages(
                 resource.api_version, resource.kind, namespace, labels, resource.fields
             )
             async for page in pages:
-                if objects.version(page) < wanted:
+                if objects.version(page) < self._fresh:
                     break
                 yield page
             else:
                 return
+            patience = min(patience, time.monotonic() + FRESH_SECONDS)
             if time.monotonic() > patience:
                 logger.warning(
                     "starting: lists of %s are older than our Lease, and taken nevertheless",
                     resource.plural,
                 )
-                self._fresh = 0, 0.0
+                self._fresh = 0
             else:
                 await asyncio.sleep(FRESH_AGAIN_SECONDS)
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from everloop.handlers.engine_run import Operator
 from everloop.settings import Settings
 
@@ -25,6 +27,9 @@ class FakeEngine:
 
     async def relist(self, since: int = 0) -> None:
         self.done.put_nowait("list")
+
+    def expect_gaps(self) -> None:
+        self.done.put_nowait("gaps")
 
     async def keep(self) -> None:
         self.done.put_nowait("keep")
@@ -93,3 +98,28 @@ async def test_what_is_not_listed_yet_is_asked_for_by_the_start_alone() -> None:
     async with asyncio.timeout(5):
         await keeping
     assert [engine.done.get_nowait() for _ in range(3)] == ["watch", "list", "keep"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "gaps"),
+    [
+        ("list", 503, True),
+        ("get", 500, True),
+        ("get", 0, True),
+        ("get", 404, False),
+        ("apply", 500, False),
+        ("create", 0, False),
+    ],
+)
+def test_a_write_that_the_api_server_cannot_do_is_no_outage(
+    verb: str, status: int, gaps: bool
+) -> None:
+    """A slip inside of `pod` is answered with 500: each try had everything listed, too."""
+    engine = FakeEngine()
+    operator = Operator((), Settings(), outside=lambda _: None)
+    operator._engine = engine  # type: ignore[assignment]
+    operator._request(verb, "deployments", status)
+    assert engine.done.empty()
+    operator._request("get", "deployments", 200)
+    operator._request("get", "deployments", 200)
+    assert engine.done.qsize() == gaps

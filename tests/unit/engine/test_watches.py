@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import pytest
 
 from everloop import errors
 from everloop.cluster.cache import Cache
-from everloop.handlers import engine_watches
+from everloop.handlers import engine_patience, engine_watches
 from everloop.handlers.engine_watches import Watched, Watches
 from everloop.handlers.kind import Resource
 from everloop.handlers.resources import JOBS, PODS
@@ -33,7 +34,9 @@ class FakeClient:
     lists: int = 0
     version: int = 9  # of lists
     fields: str = ""  # the selector of the last one
+    refused: dict[str, list[errors.ApiError]] = field(default_factory=dict)  # by kind, next first
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: list[str] = field(default_factory=list)  # for lists of these kinds
 
     @property
     def discovery(self) -> FakeClient:
@@ -43,8 +46,11 @@ class FakeClient:
         return True
 
     async def pages(
-        self, _version: str, _kind: str, _namespace: str | None, labels: str, fields: str = ""
+        self, _version: str, kind: str, _namespace: str | None, labels: str, fields: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(kind)
+        if self.refused.get(kind):
+            raise self.refused[kind].pop(0)
         if labels == engine_watches.SELECTOR:
             self.fields = fields
             self.lists += 1
@@ -59,13 +65,13 @@ def make_watches(
     client: FakeClient,
     cache: Cache | None = None,
     put_right: Any = None,
-    resource: Resource = JOBS,
+    *resources: Resource,
 ) -> Watches:
     async def lost(item: Any) -> bool:
         return put_right is not None and put_right(item) is None
 
     return Watches(
-        [Watched(resource, labelled=True)],
+        [Watched(resource, labelled=True) for resource in resources or (JOBS,)],
         [],
         client=client,  # type: ignore[arg-type]
         cache=cache or Cache(),
@@ -96,11 +102,28 @@ async def test_of_pods_only_those_that_have_not_succeeded_are_watched_and_listed
     resource: Resource, fields: str
 ) -> None:
     client, settings = FakeClient(), kopf.OperatorSettings()
-    watches = make_watches(client, resource=resource)
+    watches = make_watches(client, None, None, resource)
     watches.register(kopf.OperatorRegistry(), settings)
     await watches.relist()
     assert client.fields == fields
     assert [*settings.watching.field_selectors.values()] == ([fields] if fields else [])
+
+
+async def test_a_start_asks_again_for_what_was_refused_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All were asked for again, beside those still under way: they piled up without bound."""
+    monkeypatch.setattr(engine_patience, "FIRST_PAUSE", 0.05)
+    client = FakeClient(refused={"Pod": [errors.Forbidden("no", 403), errors.Transient("", 503)]})
+    await make_watches(client, None, None, JOBS, PODS).relist()
+    assert sorted(client.asked) == ["Job", "Pod", "Pod", "Pod"]
+
+
+async def test_an_api_server_that_wants_to_be_left_alone_is() -> None:
+    client = FakeClient(refused={"Job": [errors.Transient("too many", 429, retry_after=1.5)]})
+    started = time.monotonic()
+    await make_watches(client).relist()
+    assert time.monotonic() - started >= 1.5
 
 
 async def test_a_list_answers_all_who_asked_before_it() -> None:
@@ -233,14 +256,18 @@ async def test_a_watch_need_not_tell_what_was_before_it(
     assert watches.dead() == ["Job.batch"]
 
 
-async def test_a_list_that_is_older_than_its_watch_is_not_taken() -> None:
+async def test_a_list_that_is_older_than_its_watch_is_not_taken(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """What happened in between would be told by neither; nor is what it lacks gone."""
     client, cache = FakeClient(items=[make_job("old", 4)]), Cache()
     cache.put(make_job("new", 9))
     watches = make_watches(client, cache)
     watches.begun(BEGINS, 10)  # the client's lists are of version 9
-    with pytest.raises(errors.Transient, match="older than their watch"):
-        await watches.relist()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await watches.relist()
+    assert "older than their watch" in caplog.text
     assert cache.names("Job", "n") == ["new"]
 
 
