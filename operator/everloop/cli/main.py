@@ -9,6 +9,7 @@ import sys
 from everloop import __version__
 from everloop.cli import retrain, status
 from everloop.cli.client import ClientError, connect
+from everloop.cli.output import complain
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         client = connect(parsed.context, parsed.namespace)
         return int(parsed.run(client, parsed))
     except ClientError as error:
-        print(f"kubectl everloop: {error}", file=sys.stderr)
+        complain(f"kubectl everloop: {error}")
         return 1
 
 

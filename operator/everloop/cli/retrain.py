@@ -11,6 +11,7 @@ import uuid
 
 from everloop import contract
 from everloop.cli.client import Client, ClientError
+from everloop.cli.output import say
 
 NAME = "retrain"
 HELP = "ask a Monitor for a new TrainingRun now"
@@ -27,7 +28,7 @@ def run(client: Client, arguments: argparse.Namespace) -> int:
     client.annotate(
         "monitors", monitor, {contract.ANNOTATION_RETRAIN: f"cli-{uuid.uuid4().hex[:12]}"}
     )
-    print(f"monitor/{monitor} asked to retrain; see `kubectl everloop status {arguments.name}`")
+    say(f"monitor/{monitor} asked to retrain; see `kubectl everloop status {arguments.name}`")
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from everloop import contract
 from everloop.api.json_text import read_object
 from everloop.cli.client import Client, ClientError
+from everloop.cli.output import say
 
 NAME = "status"
 HELP = "the chain of one model, from its runs to the runs its monitors caused"
@@ -38,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(client: Client, arguments: argparse.Namespace) -> int:
     """Print the chain."""
-    chain = find_chain(client, arguments.name)
-    print("\n".join(draw(chain)))
+    for line in draw(find_chain(client, arguments.name)):
+        say(line)
     return 0
 
 

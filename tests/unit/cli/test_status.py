@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import json
+import unicodedata
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from everloop import contract
+from everloop.cli import main, status
 from everloop.cli.client import ClientError
+from everloop.cli.output import visible
 from everloop.cli.retrain import find_monitor
 from everloop.cli.status import draw, find_chain
 
@@ -169,3 +177,93 @@ def test_retrain_wants_one_monitor() -> None:
     client.objects["monitors"].append(make("second", {"deployment": "flights"}, {}))
     with pytest.raises(ClientError, match=r"several Monitors watch flights: .* watch, second"):
         find_monitor(client, "flights")  # type: ignore[arg-type]
+
+
+# --- what others wrote is text --------------------------------------------------------------------
+ORDERS = {
+    "clear": "\x1b[2J",
+    "title": "\x1b]0;all is well\x07",
+    "link": "\x1b]8;;http://evil\x1b\\",
+    "c1": "\x9b31m",
+    "backspace": "Failed\b\b\b\b\b\bPassed",
+    "return": "Failed\rPassed",
+    "line": "well\n└─ mldep flights  Serving",
+    "separator": "well\u2028",
+    "direction": "\u202edessaP",
+    "half": "\ud800",
+    "nul": "\0",
+    "delete": "\x7f",
+}
+orders = st.lists(st.one_of(st.sampled_from([*ORDERS.values()]), st.text(max_size=9)), max_size=4)
+
+
+def written_by_others(text: str) -> FakeClient:
+    """The text in all that people and programs write, as far as it is shown."""
+    client = make_client()
+    run = client.objects["trainingruns"][1]
+    run["metadata"]["annotations"] = {contract.ANNOTATION_TRIGGER: f"note {text}"}
+    run["status"]["failure"] = {"step": "train", "reason": f"Error {text}", "message": text}
+    run["status"]["phase"] = f"Failed {text}"
+    serving = client.objects["deployments"][0]["status"]
+    verdict = {"step": 1, "metric": "errorRate", "verdict": "Fail", "message": text}
+    serving["verdicts"] = [verdict]
+    serving["rejected"] = [{"modelVersion": "flights-v3", "reason": text, "message": text}]
+    watch = client.objects["monitors"][0]["status"]
+    watch["refusals"] = [{"reason": "Cooldown", "count": 1, "message": text}]
+    watch["signals"][0] |= {"value": text, "top": [text]}
+    return client
+
+
+def printed(client: FakeClient) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert status.run(client, argparse.Namespace(name="flights")) == 0  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def obeyed(text: str) -> set[str]:
+    """What in a line is more than letters."""
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return {letter for letter in text if unicodedata.category(letter) in hidden}
+
+
+def test_nothing_of_the_picture_itself_is_shown_otherwise() -> None:
+    assert printed(make_client()) == f"{EXPECTED}\n"
+
+
+@example("".join(ORDERS.values()))
+@given(orders.map("".join))
+def test_no_text_is_an_order_to_the_terminal_or_a_line_of_the_picture(text: str) -> None:
+    shown, plain = printed(written_by_others(text)), printed(written_by_others("x"))
+    assert obeyed(shown) <= {"\n"}
+    assert shown.count("\n") == plain.count("\n")
+    assert shown.count(visible(text)) >= (5 if text else 0), "it is shown, and not left out"
+    shown.encode()
+
+
+def test_what_a_run_said_last_is_seen_with_its_orders() -> None:
+    lines = printed(written_by_others(ORDERS["title"] + ORDERS["return"])).splitlines()
+    (failed,) = (line for line in lines if "run watch-1-1" in line and "train" in line)
+    assert r"train: Error \x1b]0;all is well\x07Failed\rPassed" in failed
+    assert r"because note \x1b]0;all is well\x07Failed\rPassed" in failed
+
+
+@pytest.mark.parametrize("text", ORDERS.values(), ids=ORDERS)
+def test_an_error_is_one_line_of_text(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise ClientError(f"nothing is called {text}")
+
+    monkeypatch.setattr(main, "connect", refuse)
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)  # this process is the tests'
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert main.main(["status", "flights"]) == 1
+    assert said.getvalue() == f"kubectl everloop: nothing is called {visible(text)}\n"
+    assert not obeyed(said.getvalue()[:-1])
+
+
+@given(st.text())
+def test_letters_stay_and_what_is_shown_is_shown_once(text: str) -> None:
+    shown = visible(text)
+    assert not obeyed(shown)
+    assert visible(shown) == shown
+    letters = "".join(letter for letter in text if not obeyed(letter))
+    assert visible(letters) == letters
