@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faults.admin import Json
 from faults.scenarios import (
     MODEL,
     Scenario,
@@ -28,11 +29,22 @@ async def _delete_run(world: World) -> None:
 
 
 async def _delete_experiment(world: World) -> None:
-    """In its second trial."""
+    """In its second trial, which was suspended with it."""
     second = world.get("trainingruns", "search-1")
     search = world.get("experiments", "search")
-    if search is not None and second is not None and phase(second) == "Running":
+    if search is None or second is None:
+        return
+    if phase(second) == "Running":
+        await world.change(search, {"spec": {"suspend": True}})
+    elif phase(second) == "Suspended":
         await world.delete(search)
+
+
+def _two_servers_each(namespace: str) -> list[Json]:
+    """So that drains are told of them, by budgets that come and go with the versions."""
+    version, deployment = a_rollout(namespace)
+    deployment["spec"]["runtime"] = {"replicas": 2}
+    return [version, deployment]
 
 
 async def _delete_version(world: World) -> None:
@@ -94,14 +106,19 @@ def _hangs(world: World) -> None:
     world.hanging = lambda _: True
 
 
-DELETIONS = (
-    Scenario("run-deleted", a_run, _run_gone, _delete_run, _hangs),
-    Scenario("search-deleted", an_experiment, _experiment_gone, _delete_experiment,
-             _second_trial_hangs),
-    Scenario("version-deleted", a_rollout, _version_gone, _delete_version, good_challenger),
-    Scenario("deployment-deleted", a_rollout, _deployment_gone, _delete_deployment),
-    Scenario("monitor-deleted", a_monitor, _monitor_gone, _delete_monitor, errors_are_high),
-)  # fmt: skip
+DELETIONS = {  # by kind
+    "TrainingRun": Scenario("run-deleted", a_run, _run_gone, _delete_run, _hangs),
+    "Experiment": Scenario(
+        "search-deleted", an_experiment, _experiment_gone, _delete_experiment, _second_trial_hangs
+    ),
+    "ModelVersion": Scenario(
+        "version-deleted", _two_servers_each, _version_gone, _delete_version, good_challenger
+    ),
+    "Deployment": Scenario("deployment-deleted", a_rollout, _deployment_gone, _delete_deployment),
+    "Monitor": Scenario(
+        "monitor-deleted", a_monitor, _monitor_gone, _delete_monitor, errors_are_high
+    ),
+}
 
 
 def _nothing_left(world: World) -> bool:

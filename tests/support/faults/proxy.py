@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,9 @@ class Proxy:
         self._url = ""
         self.disturbances: Sequence[Disturbance] = ()
         self.calls: list[Call] = []
-        self.deletions = 0  # that watches were told of
+        self.deletions: Counter[str] = Counter()  # that watches were told of, by resource
+        # of each resource, how many writes there had been when its watch told of something
+        self.told: dict[str, list[int]] = defaultdict(list)
         self._numbered = 0
 
     @property
@@ -195,7 +198,8 @@ class Proxy:
             for disturbance in self.disturbances:
                 lines = disturbance.watched(call, lines)
             async for line in lines:
-                self.deletions += tells_of_deletion(line)
+                self.deletions[call.resource] += tells_of_deletion(line)
+                self.told[call.resource].append(self._numbered)
                 await response.write(line)
             await response.write_eof()
             return response

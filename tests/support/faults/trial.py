@@ -40,7 +40,11 @@ class End:
     requests: int  # all but the Lease's; of several runs the most
     peaks: Peaks  # of one thing; of several runs the highest
     starts: int  # of operators
-    deletions: int  # that the operator was told of; of several runs the fewest
+    deletions: frozenset[str]  # resources, that the operator was told of in each of several runs
+    # resource → a write after which its watch told of something, in each of several runs
+    told: dict[str, int]
+    # verb and resource of what the API server did, in any of several runs
+    written: frozenset[tuple[str, str]]
     created: Counter[tuple[str, str]] = field(default_factory=Counter)
     seconds: float = 0.0
     log: str = ""
@@ -237,11 +241,23 @@ def _end(world: World, state: normalise.State, started: float) -> End:
         len(calls),
         peaks(calls),
         sum(replica.starts for replica in world.replicas),
-        sum(replica.proxy.deletions for replica in world.replicas),
+        frozenset(key for key, count in world.operator.proxy.deletions.items() if count),
+        _told(world),
+        frozenset((call.verb, call.resource) for call in writes if call.status < 300),
         creations(writes),
         seconds,
         world.explain(),
     )
+
+
+def _told(world: World) -> dict[str, int]:
+    """When a third of what a watch told had been told, and more came later."""
+    found = {}
+    for resource, numbers in world.operator.proxy.told.items():
+        number = max(numbers[len(numbers) // 3], 2)  # the first is of before there is a watch
+        if numbers[-1] > number:
+            found[resource] = number
+    return found
 
 
 def creations(writes: Sequence[Call]) -> Counter[tuple[str, str]]:
@@ -281,7 +297,13 @@ async def by_itself(ground: Ground, scenario: Scenario) -> End:
         first.writes = max(first.writes, other.writes)
         first.fewest = min(first.fewest, other.fewest)
         first.requests = max(first.requests, other.requests)
-        first.deletions = min(first.deletions, other.deletions)
+        first.deletions &= other.deletions
+        first.told = {
+            resource: min(number, other.told[resource])
+            for resource, number in first.told.items()
+            if resource in other.told
+        }
+        first.written |= other.written
         first.peaks = highest((first.peaks, other.peaks))
     log.info(
         "%s by itself: %d to %d writes, up to %d requests, %s",

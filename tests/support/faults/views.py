@@ -13,7 +13,7 @@ from faults.disturbances import Kill
 from faults.proxy import Answer, Call, Cut, Disturbance, tells_of_deletion
 
 NOTE_SECONDS = 0.3  # how often the cluster's version is noted
-BEHIND_SECONDS = 8.0  # for which an operator that was started again is shown what was
+BEHIND_SECONDS = 8.0  # at least, for which an operator that was started again is shown what was
 
 
 class FrozenWatches(Disturbance):
@@ -21,11 +21,14 @@ class FrozenWatches(Disturbance):
     tell they end.
 
     What happened meanwhile is told by nobody: the connection is gone, and so is the history.
+    With a `resource` only its watch is silent: it is behind all others, which go on.
     """
 
-    def __init__(self, number: int, seconds: float) -> None:
+    def __init__(self, number: int, seconds: float, resource: str = "") -> None:
+        """`resource` is its plural.group; without one it is all."""
         self._number = number
         self._seconds = seconds
+        self._resource = resource
         self._frozen = False
         self._thaws = math.inf
         self.held = 0  # lines that nobody was told while it lasted
@@ -38,8 +41,9 @@ class FrozenWatches(Disturbance):
         return None
 
     async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        concerned = self._resource in ("", call.resource)
         async for line in lines:
-            if self._frozen and call.time < self._thaws:
+            if concerned and self._frozen and call.time < self._thaws:
                 now = time.monotonic()
                 self._thaws = min(self._thaws, now + self._seconds)
                 self.held += now < self._thaws
@@ -49,18 +53,21 @@ class FrozenWatches(Disturbance):
 
 
 class DelayedWatches(Disturbance):
-    """Everything that watches tell comes some seconds late."""
+    """Everything that watches tell comes some seconds late; or what that of one `resource` does."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, resource: str = "") -> None:
+        """`resource` is its plural.group; without one it is all."""
         self._seconds = seconds
+        self._resource = resource
         self.told = 0
 
     def happened(self) -> bool:
         return self.told > 0
 
     async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for line in late(lines, lambda: self._seconds):
-            self.told += 1
+        concerned = self._resource in ("", call.resource)
+        async for line in late(lines, lambda: self._seconds * concerned):
+            self.told += concerned
             yield line
 
 
@@ -121,6 +128,7 @@ class LaggingView(Disturbance):
         self._seconds = seconds
         self._kill = kill
         self._versions: list[tuple[float, str]] = []  # when, and the cluster's version then
+        self._behind = max(BEHIND_SECONDS, seconds)
         self._again = math.inf  # when the operator that was killed first listed anything
         self._told = math.inf  # when one of its watches first had anything to tell
         self.lagged = 0  # lists since the operator was started again
@@ -153,7 +161,7 @@ class LaggingView(Disturbance):
         if not self._kill.happened():
             return 0.0
         self._again = min(self._again, now)
-        return self._again - self._kill.killed_at if now < self._again + BEHIND_SECONDS else 0.0
+        return self._again - self._kill.killed_at if now < self._again + self._behind else 0.0
 
     async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for line in late(lines, lambda: self._lag(call)):
@@ -165,6 +173,6 @@ class LaggingView(Disturbance):
         if call.time < self._kill.killed_at:
             return 0.0
         self._told = min(self._told, now)
-        behind = now < self._told + BEHIND_SECONDS
+        behind = now < self._told + self._behind
         self.held += behind
         return self._seconds if behind else 0.0

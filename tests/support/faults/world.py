@@ -28,7 +28,7 @@ APART_SECONDS = 0.6  # between two beginnings, else all compute together and the
 LOOK_SECONDS = 0.2  # how often stand-ins and scenarios look at the cluster
 SETTINGS: dict[str, Any] = {
     # Long enough for a machine that is short of time. A restarted operator goes on at once: it has
-    # the same identity.
+    # the same identity. Another replica has to wait: see takeover.py.
     "lease_seconds": 60,
     "clock_speedup": 3600,
     "scrape_interval_seconds": 1,
@@ -160,6 +160,13 @@ class World:
         key = f"delete {live['metadata']['uid']}"
         if key not in self.done_once:
             await self.admin.delete(live)
+            self.done_once[key] = _clock()
+
+    async def change(self, live: Json, body: Json) -> None:
+        """By a merge patch, as a person does it; once for each body."""
+        key = f"change {live['metadata']['uid']} {body}"
+        if key not in self.done_once:
+            await self.admin.merge(live, body)
             self.done_once[key] = _clock()
 
     def state(self) -> normalise.State:
