@@ -1,7 +1,8 @@
 """A thousand requests a second without a right at a real operator's doors: refused, and cheaply.
 
-They are sent when they are due, answered or not. What refusing one costs is told beside a request
-that asks for nothing (GET /healthz), sent in the same way, since machines differ.
+They are sent when they are due, answered or not. How many a second are answered is in the log, and
+depends on what else runs; what is asserted is that a core could answer them all. What refusing one
+costs is told beside a request that asks for nothing (GET /healthz), since machines differ.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from everloop.intake.alert_webhook import PATH as WEBHOOK
 
 log = logging.getLogger(__name__)
 PER_SECOND, LINES = 1000, 40
-OFFERED = 0.9  # of PER_SECOND, at least, were sent: else it was no flood, and is tried again
-TRIES = 3
+LEAST, TRIES = 0.9, 3  # of PER_SECOND were sent; else it was no flood, and is tried again
 FLAT = 10_000_000  # bytes that memory may grow by, at its peak
 ANEW_PER_SECOND, ANEW = 50, 150  # each with a handshake of its own
 
@@ -98,7 +98,7 @@ async def test_a_flood_is_refused_cheaply(doors: Doors, name: str) -> None:
     plainly = [request("GET", "/healthz", "")] * PER_SECOND
     written, started = _lines_written(doors), time.monotonic()
     before = await _measured(doors, doors.health, plainly)
-    cost = await _measured(doors, door, requests)
+    cost = await _flooded(doors, door, requests)
     after = await _measured(doors, doors.health, plainly)
     plain = (before.processor_seconds + after.processor_seconds) / 2  # whatever else runs here
     dearness = cost.processor_seconds / plain
@@ -106,6 +106,7 @@ async def test_a_flood_is_refused_cheaply(doors: Doors, name: str) -> None:
     assert before.sent.answers == after.sent.answers == {200: PER_SECOND}
     assert cost.sent.answers == {kind.status: len(requests)}
     assert dearness < kind.processor
+    assert cost.processor_seconds < 1 / PER_SECOND, "more than a core"
     assert cost.reads < kind.reads
     assert cost.grown < FLAT
     assert _lines_written(doors) - written < time.monotonic() - started + 10
@@ -179,15 +180,18 @@ class Cost:
     reads: float  # of the API server, for each
 
 
+async def _flooded(doors: Doors, door: Door, requests: Sequence[bytes]) -> Cost:
+    for _ in range(TRIES):
+        cost = await _measured(doors, door, requests)
+        if cost.sent.offered >= LEAST * PER_SECOND:
+            return cost
+    raise AssertionError(f"no flood, only {cost.sent.offered:.0f} requests a second were sent")
+
+
 async def _measured(doors: Doors, door: Door, requests: Sequence[bytes]) -> Cost:
-    """A flood of them; again if this machine was too busy to send so many a second."""
     async with lines(door, LINES) as opened:
         await flood(opened, requests[:200], PER_SECOND)  # buffers are there
-        for _ in range(TRIES):
-            cost = await _cost(doors, flood(opened, requests, PER_SECOND))
-            if cost.sent.offered >= OFFERED * PER_SECOND:
-                return cost
-    raise AssertionError(f"no flood, only {cost.sent.offered:.0f} requests a second were sent")
+        return await _cost(doors, flood(opened, requests, PER_SECOND))
 
 
 async def _cost(doors: Doors, sending: Awaitable[Sent]) -> Cost:
