@@ -9,11 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 SOURCE = Path(__file__).parents[2] / "training" / "shim" / "shim.c"
 STEP = "train"
@@ -128,6 +131,48 @@ def test_command_without_execute_permission_is_126(shim: Shim) -> None:
     script = shim.folder / "script"
     script.write_text("#!/bin/true\n")
     assert shim.run(str(script)).code == 126
+
+
+# What the kernel was given for this process, and the program that its parent is.
+SHOW_WORDS = (
+    "import os, sys\n"
+    "parent = os.fsencode(os.readlink(f'/proc/{os.getppid()}/exe'))\n"
+    "with open('/proc/self/cmdline', 'rb') as words:\n"
+    "    sys.stdout.buffer.write(parent + bytes(1) + words.read())\n"
+)
+SHELLISH = [
+    "", " ", "--", "-", "--tolerate", "--state", "-c", "$HOME", "$(id)", "`id`", "a b", "a\nb",
+    "\t", "*", "~", ";", "| cat", "> out", "&&", "'", '"', "\\", "%s", "#", "\x1b[2J",
+    "é", "🙂", "x" * 5000,
+]  # fmt: skip
+words = st.one_of(
+    st.sampled_from(SHELLISH),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
+    st.binary(max_size=8).map(lambda word: os.fsdecode(word.replace(b"\0", b"/"))),
+)
+
+
+@settings(max_examples=25, deadline=None)  # each starts two processes
+@example(SHELLISH)
+@given(st.lists(words, max_size=8))
+def test_a_command_gets_its_words_as_they_are_and_from_no_shell(
+    binary: Path, rest: list[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-I", "-S", "-c", SHOW_WORDS, *rest]
+        done = Shim(binary, Path(folder)).run(*command)
+    assert (done.code, done.err) == (0, b"")
+    expected = [str(binary.resolve()), *command]
+    assert done.out.split(b"\0")[:-1] == [os.fsencode(word) for word in expected]
+
+
+@pytest.mark.parametrize(
+    "command", ["--", "--tolerate", "--name", "$(true)", "true; true", "", " "]
+)
+def test_the_first_word_is_a_command_too_and_no_option(shim: Shim, command: str) -> None:
+    done = shim.run(command, "--state", "elsewhere")
+    assert (done.code, done.record["exitCode"], done.record["tolerated"]) == (127, 127, False)
+    assert f'cannot run "{command}"'.encode() in done.err
 
 
 def test_sigterm_reaches_the_command(shim: Shim) -> None:
