@@ -231,6 +231,63 @@ def test_what_is_immutable_cannot_be_added_or_changed(
     assert f"{next(iter(change))} is immutable" in str(refusal.value)
 
 
+EXCHANGES: dict[str, tuple[str, str, Any, Any]] = {
+    "affinity": ("TrainingRun", "affinity", {"podAffinity": {}}, {"nodeAffinity": {}}),
+    "security context": (
+        "TrainingRun",
+        "securityContext",
+        {"runAsUser": 1000},
+        {"fsGroup": 1000},
+    ),
+    "volume": (
+        "TrainingRun",
+        "volumes",
+        [{"name": "a", "emptyDir": {}}],
+        [{"name": "a", "hostPath": {"path": "/"}}],
+    ),
+    "variable": (
+        "TrainingRun",
+        "env",
+        [{"name": "A", "value": "1"}],
+        [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+    ),
+    "mount": (
+        "TrainingRun",
+        "volumeMounts",
+        [{"name": "a", "mountPath": "/a", "subPath": "x"}],
+        [{"name": "a", "mountPath": "/a", "readOnly": True}],
+    ),
+    "toleration": (
+        "TrainingRun",
+        "tolerations",
+        [{"key": "gpu", "operator": "Exists"}],
+        [{"key": "gpu", "effect": "NoSchedule"}],
+    ),
+    "record": ("ModelVersion", "trigger", {"kind": "Person"}, {"by": "Person"}),
+}
+
+
+@pytest.mark.parametrize("case", EXCHANGES)
+def test_a_field_that_is_exchanged_for_another_is_a_change(
+    kube: Kube, namespace: str, case: str
+) -> None:
+    """Kubernetes' `==` does not see that of fields which no schema names."""
+    kind, field, one, other = EXCHANGES[case]
+    inside = "provenance" if kind == "ModelVersion" else "pod"
+    created = kube.create(make(kind, namespace, **{inside: {field: one}}))
+    assert created["spec"][inside][field] == one
+    created["spec"][inside][field] = other
+    with pytest.raises(Answered, match=f"{inside} is immutable; make a new object instead"):
+        kube.replace(created)
+
+
+def test_a_null_in_a_security_context_is_kept(kube: Kube, namespace: str) -> None:
+    """There it removes a field."""
+    pod = {"securityContext": {"fsGroup": None}, "volumes": [{"name": "a", "emptyDir": None}]}
+    created = kube.create(make("TrainingRun", namespace, pod=pod))
+    assert created["spec"]["pod"] == pod
+
+
 def test_what_is_immutable_cannot_be_removed(kube: Kube, namespace: str) -> None:
     made = make("TrainingRun", namespace, source={"git": {"url": "u"}})
     kube.create(made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -77,13 +77,14 @@ Number = Annotated[
         pattern=r"^-?[0-9]+(\.[0-9]+)?([eE](\+?[01]?[0-9]{1,2}|-[0-9]{1,3}))?$",
     ),
 ]
-# The digits are bounded, so that no moment is beyond the calendar.
+# The digits are bounded, so that no moment is beyond the calendar, and the longest (164 years) is one
+# that Prometheus and Go can hold (292 years).
 Duration = Annotated[
     str,
     Field(
         min_length=2,
         max_length=32,
-        pattern=r"^([0-9]{1,9}(ms|s)|[0-9]{1,6}m|[0-9]{1,5}(h|d)|[0-9]{1,4}w)+$",
+        pattern=r"^([0-9]{1,9}(ms|s)|[0-9]{1,6}m|[0-9]{1,5}h|[0-9]{1,4}d|[0-9]{1,3}w)+$",
     ),
 ]
 # A Duration above 0: windows and steps.
@@ -92,16 +93,18 @@ Span = Annotated[
     Field(
         min_length=2,
         max_length=32,
-        pattern=r"^([1-9][0-9]{0,8}(ms|s)|[1-9][0-9]{0,5}m|[1-9][0-9]{0,4}(h|d)|[1-9][0-9]{0,3}w)+$",
+        pattern=r"^([1-9][0-9]{0,8}(ms|s)|[1-9][0-9]{0,5}m|[1-9][0-9]{0,4}h|[1-9][0-9]{0,3}d|[1-9][0-9]{0,2}w)+$",
     ),
 ]
-# An amount as Kubernetes reads it: 500m, 2, 1.5Gi; a whole number may be written as a number.
+# An amount as Kubernetes reads it: 500m, 2, 1.5Gi; a whole number may be written as a number. None
+# is below 0: pods would not be made.
 Quantity = Annotated[
     str | int,
     Field(
         json_schema_extra={
+            "minimum": 0,
             "maxLength": 32,
-            "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+            "pattern": r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
         }
     ),
 ]
@@ -114,15 +117,22 @@ Opaque = Annotated[
 ]
 
 
-def keyed(described: Mapping[str, str], *rules: Rule) -> dict[str, Any]:
+# A null is kept: in a security context it removes a field.
+ANYTHING = {"x-kubernetes-preserve-unknown-fields": True, "nullable": True}
+
+
+def keyed(described: Mapping[str, str], *rules: Rule, others: Iterable[str]) -> dict[str, Any]:
     """`json_schema_extra` of an Opaque of which we read texts: they must be there, and are bounded.
 
-    `described` has a description for each of them, by name.
+    `described` has a description for each of them, by name. `others` are names of what Kubernetes has
+    there besides: of fields that no schema names its `==` does not see that one was exchanged for
+    another, so that what is immutable could be changed.
     """
     text = {"type": "string", "minLength": 1, "maxLength": 253}
+    named = {name: {**text, "description": words} for name, words in described.items()}
     return {
         "x-kubernetes-preserve-unknown-fields": True,
-        "properties": {name: {**text, "description": words} for name, words in described.items()},
+        "properties": {**named, **{name: dict(ANYTHING) for name in others}},
         "required": list(described),
         "x-kubernetes-validations": [rule._asdict() for rule in rules],
     }

@@ -20,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from everloop import contract
 from everloop.api import reference
-from everloop.api.base import DNS_LABEL, Model, Resource, Rule
+from everloop.api.base import ANYTHING, DNS_LABEL, Model, Resource, Rule
 from everloop.api.conditions import UNSEEN
 from everloop.api.deployment import Deployment
 from everloop.api.experiment import Experiment
@@ -96,9 +96,14 @@ def _convert_members(
         }
         if name in models:
             _add_made_defaults(models[name], node["properties"])
-    if node.get("x-kubernetes-preserve-unknown-fields"):
-        node.pop("additionalProperties", None)
-        node["type"] = "object"
+    if node.get("x-kubernetes-preserve-unknown-fields") and "type" in node:
+        if "properties" in node:
+            node.pop("additionalProperties", None)
+        else:
+            # A map of anything, and not an object of unknown fields: of these Kubernetes' `==` does not
+            # see that one was exchanged for another, so that what is immutable could be changed.
+            del node["x-kubernetes-preserve-unknown-fields"]
+            node["additionalProperties"] = dict(ANYTHING)
     elif isinstance(node.get("additionalProperties"), dict):
         node["additionalProperties"] = _convert(node["additionalProperties"], definitions, models)
 

@@ -58,7 +58,9 @@ class AnalysisMetric(Model):
         default=None,
         description="Fails when worse than the champion by more than this; 0 if absent.",
     )
-    max: Number | None = Field(default=None, description="Fails above this value.")
+    max: Number | None = Field(
+        default=None, description="Fails above this value; 0: once a request has failed."
+    )
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("has(self.versus) || has(self.max)", "a metric needs versus: Champion or max"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Final, Literal, get_args
 
 from pydantic import Field
 
@@ -28,6 +28,12 @@ Column = Annotated[str, Field(min_length=1, max_length=128)]
 Signal = Literal["InputDrift", "OutputDrift", "ErrorsHigh", "Absent"]
 
 
+THRESHOLD: Final = Rule(
+    "double(self.threshold) > 0.0",
+    "threshold is a population stability index above 0: 0.1 is a moderate shift, 0.25 a large one",
+)
+
+
 class InputDrift(Model):
     """Drift of the inputs, by population stability index."""
 
@@ -41,15 +47,19 @@ class InputDrift(Model):
     method: Literal["PSI"] = Field(default="PSI", description="Population stability index.")
     threshold: Number = Field(
         default="0.1",
-        description="Floor of the bound; sampling noise and calibration may raise it.",
+        description="Floor of the bound, above 0; sampling noise and calibration may raise it.",
     )
+
+    rules: ClassVar[tuple[Rule, ...]] = (THRESHOLD,)
 
 
 class OutputDrift(Model):
     """Drift of the outputs, by population stability index."""
 
     method: Literal["PSI"] = Field(default="PSI", description="Population stability index.")
-    threshold: Number = Field(default="0.1", description="Floor of the bound.")
+    threshold: Number = Field(default="0.1", description="Floor of the bound, above 0.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (THRESHOLD,)
 
 
 class Errors(Model):

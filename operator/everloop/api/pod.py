@@ -36,6 +36,18 @@ OUR_MOUNTS: Final = (
     "/model",
 )
 
+# The kinds of volumes that Kubernetes has, or had.
+SOURCES: Final = (
+    "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "configMap", "csi",
+    "downwardAPI", "emptyDir", "ephemeral", "fc", "flexVolume", "flocker", "gcePersistentDisk",
+    "gitRepo", "glusterfs", "hostPath", "image", "iscsi", "nfs", "persistentVolumeClaim",
+    "photonPersistentDisk", "portworxVolume", "projected", "quobyte", "rbd", "scaleIO", "secret",
+    "storageos", "vsphereVolume",
+)  # fmt: skip
+HOW_MOUNTED: Final = (
+    "mountPropagation", "readOnly", "recursiveReadOnly", "subPath", "subPathExpr",
+)  # fmt: skip
+
 LabelValue = Annotated[str, Field(max_length=63)]
 Variable = Annotated[
     dict[str, Any],
@@ -46,6 +58,7 @@ Variable = Annotated[
                 f"!self.name.startsWith('{contract.ENV_PREFIX}')",
                 f"variables that begin with {contract.ENV_PREFIX} are set by Everloop: take another name",
             ),
+            others=("value", "valueFrom"),
         )
     ),
 ]
@@ -58,6 +71,7 @@ Volume = Annotated[
                 f"!(self.name in {list(OUR_VOLUMES)})",
                 f"the volumes {', '.join(OUR_VOLUMES)} are Everloop's: take another name",
             ),
+            others=SOURCES,
         )
     ),
 ]
@@ -84,6 +98,7 @@ Mount = Annotated[
             OTHER_VOLUME,
             PLAIN_PATH,
             OTHER_PATH,
+            others=HOW_MOUNTED,
         )
     ),
 ]

@@ -40,6 +40,8 @@ def render(kinds: dict[type[Resource], dict[str, Any]]) -> str:
 def _rows(schema: dict[str, Any], prefix: str, immutable: set[str]) -> Iterator[str]:
     required = schema.get("required", [])
     for name, field in schema.get("properties", {}).items():
+        if "type" not in field and "x-kubernetes-preserve-unknown-fields" in field:
+            continue  # Kubernetes' own
         path = f"{prefix}{name}"
         text = field.get("description", "").replace("|", "\\|").replace("\n", " ")
         if "enum" in field:
@@ -67,6 +69,7 @@ def _type(field: dict[str, Any]) -> str:
         return f"list of {_type(field['items'])}"
     if field.get("x-kubernetes-int-or-string"):
         return "quantity"
-    if field.get("type") == "object" and "additionalProperties" in field:
-        return f"map of {_type(field['additionalProperties'])}"
+    values = field.get("additionalProperties", {})
+    if values and "x-kubernetes-preserve-unknown-fields" not in values:
+        return f"map of {_type(values)}"
     return str(field.get("type", "object"))
