@@ -52,6 +52,21 @@ OTHERS: dict[tuple[str, str], list[Any]] = {
         for path, values in IN_PODS.items()
     },
 }
+# What only a rule refuses: in form a value, and it means nothing. With the words that say so.
+A_SHARE = "from 0 to 1: 5 % is 0.05"
+AN_INDEX = "threshold is a population stability index above 0"
+SENSELESS: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {
+    ("Monitor", "inputs.threshold"): (("0", "-5", "-1e199", "1e-999"), AN_INDEX),
+    ("Monitor", "outputs.threshold"): (("0", "-5", "-1e199", "1e-999"), AN_INDEX),
+    ("Monitor", "errors.rate"): (("-1", "1.01", "1e199"), A_SHARE),
+    ("Deployment", "rollout.analysis.metrics[].max"): (("-0.1", "1.01", "1e199"), A_SHARE),
+    ("Deployment", "rollout.analysis.metrics[].maxRegression"): (("-0.1", "1.01"), A_SHARE),
+    ("Experiment", "parameters[].uniform.step"): (("0", "-1"), "step "),
+    ("Experiment", "parameters[].uniform.min"): (("9", "1e199"), "min "),
+    ("Experiment", "parameters[].uniform.max"): (("1", "-1e199"), "min "),
+    ("Experiment", "parameters[].logUniform.min"): (("0", "-1", "1000"), "0 < min < max must hold"),
+    ("Experiment", "parameters[].logUniform.max"): (("0", "1"), "0 < min < max must hold"),
+}
 
 
 def make(kind: str, spec: Json, namespace: str) -> Json:

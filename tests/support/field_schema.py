@@ -17,6 +17,8 @@ import yaml
 Json = dict[str, Any]
 Place = tuple[str | int, ...]
 CRDS = Path(__file__).parents[2] / "crds"
+QUANTITY = "x-kubernetes-int-or-string"
+KEEP_UNKNOWN = "x-kubernetes-preserve-unknown-fields"
 ITEM, VALUE = "[]", "*"  # in a path: an item of a list, a value of a map
 
 
@@ -64,12 +66,23 @@ def properties(schema: Json, parts: tuple[str, ...] = ()) -> Iterator[Property]:
 
 
 def _members(schema: Json) -> dict[str, Json]:
-    members: dict[str, Json] = dict(schema.get("properties") or {})
+    named: dict[str, Json] = schema.get("properties") or {}
+    # what has no type is Kubernetes' own
+    members = {name: item for name, item in named.items() if "type" in item or QUANTITY in item}
     if isinstance(schema.get("items"), dict):
         members[ITEM] = schema["items"]
-    if isinstance(schema.get("additionalProperties"), dict):
+    if isinstance(schema.get("additionalProperties"), dict) and not opaque(schema):
         members[VALUE] = schema["additionalProperties"]
     return members
+
+
+def opaque(schema: Json) -> bool:
+    """Whether what is in it is not ours to describe: a part of a pod, or a record.
+
+    Some of these name a few of their fields.
+    """
+    values = schema.get("additionalProperties") or {}
+    return bool(schema.get(KEEP_UNKNOWN) or values.get(KEEP_UNKNOWN))
 
 
 def places(spec: Any, parts: tuple[str, ...], prefix: Place = ()) -> Iterator[Place]:

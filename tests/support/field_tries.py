@@ -8,22 +8,21 @@ of a change can be made, the API server says, too: asked as the operator asks it
 from __future__ import annotations
 
 import copy
-import http.client
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
-from urllib.parse import urlencode
 
 import field_values
 from field_exceptions import reason
-from field_objects import IN_SEED, OTHERS, make
+from field_objects import IN_SEED, OTHERS, SENSELESS, make
 from field_schema import (
     Json,
     Place,
     Property,
+    opaque,
     places,
     properties,
     value_at,
@@ -32,63 +31,16 @@ from field_schema import (
     written,
 )
 from field_seeds import SEEDS
+from field_server import DryRun
 from field_worlds import children
-from kube import Kube, collection
+from kube import Kube
 
-from everloop import contract, errors
-from everloop.cluster.client import CREATOR
+from everloop import contract
 
 SLIP = "nonsense"  # a field that nobody knows
 IMMUTABLE = re.compile("(.*) (?:is|are) immutable; ")
 
 Stages = Callable[[Json], Iterator[str]]
-
-
-class DryRun:
-    """Creations and replacements that change nothing, on one connection."""
-
-    def __init__(self, kube: Kube, kind: str, namespace: str) -> None:
-        self._connection: http.client.HTTPSConnection = kube.connect()
-        self._kind, self._namespace = kind, namespace
-
-    def create(self, spec: Json) -> tuple[Json | None, str]:
-        """The spec as it would be stored, or None and why not."""
-        return self._send("POST", spec, {})
-
-    def replace(self, spec: Json, live: Json) -> tuple[Json | None, str]:
-        """The same for a change of a live object."""
-        return self._send("PUT", spec, live["metadata"])
-
-    def child(self, manifest: Json) -> str:
-        """Why the operator cannot make this child; empty if it can."""
-        here = {**manifest["metadata"], "namespace": self._namespace}
-        parameters = urlencode(CREATOR | {"dryRun": "All"})
-        return self._answer("POST", {**manifest, "metadata": here}, parameters)[1]
-
-    def _send(self, method: str, spec: Json, metadata: Json) -> tuple[Json | None, str]:
-        manifest = make(self._kind, spec, self._namespace)
-        manifest["metadata"] |= metadata
-        parameters = "dryRun=All&fieldValidation=Strict"
-        stored, refusal = self._answer(method, manifest, parameters, metadata.get("name", ""))
-        return (None if stored is None else dict(stored["spec"])), refusal
-
-    def _answer(
-        self, method: str, manifest: Json, parameters: str, name: str = ""
-    ) -> tuple[Json | None, str]:
-        path = collection(manifest) + (f"/{name}" if name else "")
-        self._connection.request(
-            method,
-            f"{path}?{parameters}",
-            json.dumps(manifest),
-            {"Content-Type": "application/json"},
-        )
-        answer = self._connection.getresponse()
-        body = json.loads(answer.read())
-        if answer.status < 300:
-            return body, ""
-        error = errors.from_status(answer.status, body)
-        assert isinstance(error, errors.Invalid), f"{answer.status}: {body}"
-        return None, str(error)
 
 
 @dataclass(frozen=True)
@@ -109,6 +61,8 @@ class Findings:
     refused: dict[str, str] = field(default_factory=dict)  # Kubernetes takes no child of a value
     problems: list[str] = field(default_factory=list)  # bad values taken, good ones refused
     other: dict[str, tuple[Seed, Json]] = field(default_factory=dict)  # one spec that is taken
+    taken: dict[str, list[tuple[Seed, Json]]] = field(default_factory=dict)  # each that is
+    turned_down: dict[str, int] = field(default_factory=dict)  # how many values are not, clearly
 
 
 class Fields:
@@ -161,21 +115,25 @@ class Fields:
             yield without(seed.spec, seed.place)
 
     def refusals(self, item: Property, seed: Seed) -> Iterator[str]:
-        """What is wrong with how bad values are met."""
+        """For each bad value what is wrong with how it is met; empty if nothing."""
         current = value_at(seed.spec, seed.place)
         where = written(seed.place)
         for bad in field_values.refused(item.schema, current):
             _, refusal = self.server.create(with_value(seed.spec, seed.place, bad.value))
-            yield from self._unclear(refusal, where, bad.words, str(bad.value)[:40])
+            yield self._unclear(refusal, where, bad.words, str(bad.value)[:40])
+        values, words = SENSELESS.get((self.kind, item.path), ((), ""))
+        for value in values:  # a rule is told at the object that it is about
+            _, refusal = self.server.create(with_value(seed.spec, seed.place, value))
+            yield self._unclear(refusal, written(seed.place[:-1]), words, value)
         if item.required and isinstance(seed.place[-1], str):
             _, refusal = self.server.create(without(seed.spec, seed.place))
-            yield from self._unclear(refusal, where, "Required value", "nothing")
-        if item.schema.get(field_values.KEEP_UNKNOWN):
+            yield self._unclear(refusal, where, "Required value", "nothing")
+        if opaque(item.schema):
             yield from self._slips(seed, current)
-        elif "properties" in item.schema:
+        elif item.schema.get("type") == "object" and "additionalProperties" not in item.schema:
             spec = with_value(seed.spec, seed.place, {**current, SLIP: "x"})
             _, refusal = self.server.create(spec)
-            yield from self._unclear(refusal, f"{where}.{SLIP}", "unknown field", "a slip")
+            yield self._unclear(refusal, f"{where}.{SLIP}", "unknown field", "a slip")
 
     def _slips(self, seed: Seed, current: Json) -> Iterator[str]:
         """Where the fields are those of Kubernetes, a slip is refused with what is made of it.
@@ -194,23 +152,29 @@ class Fields:
             if SLIP in str(manifest) and not ours and SLIP not in self._refusal(manifest):
                 yield f"{where}: a slip is dropped in silence"
 
-    def _unclear(self, refusal: str, where: str, words: str, what: str) -> Iterator[str]:
+    def _unclear(self, refusal: str, where: str, words: str, what: str) -> str:
         if not refusal:
-            yield f"{where}: {what} is taken"
-        elif where not in refusal or words.lower() not in refusal.lower():
-            yield f"{where}: {what}: no word of {where} and {words!r} in: {refusal[:400]}"
+            return f"{where}: {what} is taken"
+        if where not in refusal or words.lower() not in refusal.lower():
+            return f"{where}: {what}: no word of {where} and {words!r} in: {refusal[:400]}"
+        return ""
 
     def try_one(self, item: Property) -> None:
         """One property: bad values, good values, and what those change."""
         seed, found = self.seed(item), self.found
-        found.problems += self.refusals(item, seed)
+        met = list(self.refusals(item, seed))
+        found.problems += filter(None, met)
+        found.turned_down[item.path] = met.count("")
         stored, before = self.base(seed)
         excepted = reason(self.kind, item.path) is not None
         same: list[str] = []
         for spec in self.changed(item, seed):
             after = self._taken(spec, seed)
+            if after is None:
+                found.turned_down[item.path] += 1
             if after is None or after == stored:  # what was taken away may be the default
                 continue
+            found.taken.setdefault(item.path, []).append((seed, spec))
             if item.path in found.other and excepted:
                 continue  # one value is enough to see that the exception is still one
             found.other.setdefault(item.path, (seed, spec))
@@ -222,7 +186,7 @@ class Fields:
             else:
                 found.shown.add(item.path)
                 found.other[item.path] = (seed, spec)
-        if same or not (item.path in found.shown or _is_container(item)):
+        if same or not (item.path in found.shown or is_container(item)):
             why = found.refused.get(item.path, "no other value is valid")
             found.hidden[item.path] = ", ".join(same) or why
 
@@ -261,7 +225,7 @@ def differs(before: list[str], after: Iterator[str]) -> bool:
     return first_other(before, after) is not None
 
 
-def _is_container(item: Property) -> bool:
+def is_container(item: Property) -> bool:
     """An object of named properties, or a list of them: tried by what is in it."""
     inner = item.schema.get("items", item.schema)
     return bool(inner.get("properties"))

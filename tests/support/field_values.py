@@ -6,12 +6,10 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from field_schema import Json
+from field_schema import QUANTITY, Json, opaque
 
 from everloop.api.base import DNS_LABEL
 
-KEEP_UNKNOWN = "x-kubernetes-preserve-unknown-fields"
-QUANTITY = "x-kubernetes-int-or-string"
 LIST_TYPE = "x-kubernetes-list-type"
 LIST_KEYS = "x-kubernetes-list-map-keys"
 
@@ -34,6 +32,20 @@ TEXTS: dict[str, Callable[[int], str]] = {
     "^([1-9]": lambda n: "3m" * (n // 2),
 }
 BROKEN = "§"  # in no pattern
+# Where a text is an amount: nothing, less than nothing, hardly anything, more than anybody wants.
+EDGES: dict[str, tuple[str, ...]] = {
+    "^-?[0-9]+(": ("0", "-1", "1e-300", "-1e199", "1e199"),
+    "^([0-9]": ("0s", "1ms", "9999d" * 6),
+    "^([1-9]": ("1ms", "9999d" * 6),
+}
+AMOUNTS = ("0", 0, "1n", "9e18", "9e999")
+MOMENTS = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
+# Of what looks like an amount of this sort and is none.
+BEYOND: dict[str, tuple[str, ...]] = {
+    "^-?[0-9]+(": ("1e200", "1e9999", "0x10", "1,5", "NaN", "-"),
+    "^([0-9]": ("-1s", "0", "10000d", "1000w", "1.5h", "1y"),
+    "^([1-9]": ("0s", "0m", "-1s", "10000d", "1000w", "1h0m"),
+}
 
 
 def text(schema: Json, length: int) -> str:
@@ -61,7 +73,7 @@ def others(schema: Json, current: Any) -> Iterator[Any]:
             yield text(schema, min(12, schema.get("maxLength", 12)))
         case "array":
             yield _longer(schema, current, len(current) + 1)
-        case "object" if schema.get(KEEP_UNKNOWN):
+        case "object" if opaque(schema):
             yield {**current, "name": "another"}
         case "object" if "additionalProperties" in schema:
             yield _wider(schema, current, len(current) + 1)
@@ -77,15 +89,20 @@ def bounds(schema: Json, current: Any) -> Iterator[Any]:
         case "integer":
             yield from (schema[key] for key in ("minimum", "maximum") if key in schema)
         case "string":
-            if "format" not in schema:
-                yield text(schema, schema.get("minLength", 0))
-                yield text(schema, schema["maxLength"])
+            if "format" in schema:
+                yield from MOMENTS
+                return
+            yield text(schema, schema.get("minLength", 0))
+            yield text(schema, schema["maxLength"])
+            yield from _of_pattern(EDGES, schema)
         case "array":
             yield copy.deepcopy(current[: schema.get("minItems", 0)])
             yield _longer(schema, current, schema["maxItems"])
-        case "object" if "additionalProperties" in schema:
+        case "object" if "additionalProperties" in schema and not opaque(schema):
             yield {}
             yield _wider(schema, current, schema["maxProperties"])
+        case None if schema.get(QUANTITY):
+            yield from AMOUNTS
 
 
 def refused(schema: Json, current: Any) -> Iterator[Refused]:
@@ -112,12 +129,14 @@ def refused(schema: Json, current: Any) -> Iterator[Refused]:
                 yield Refused([*current, current[0]], "Duplicate value")
         case "object":
             yield Refused("one", "must be of type object")
-            if "additionalProperties" in schema:
+            if "additionalProperties" in schema and not opaque(schema):
                 most = schema["maxProperties"]
                 yield Refused(_wider(schema, current, most + 1), "must have at most")
         case None if schema.get(QUANTITY):
             yield Refused(True, "must be of type")
             yield Refused("lots", "should match")
+            yield Refused("-1", "should match")
+            yield Refused(-1, "should be greater than or equal to")
 
 
 def _refused_text(schema: Json) -> Iterator[Refused]:
@@ -132,6 +151,14 @@ def _refused_text(schema: Json) -> Iterator[Refused]:
     yield Refused("q" * (schema["maxLength"] + 1), "Too long")
     if "pattern" in schema:
         yield Refused(BROKEN * max(1, schema.get("minLength", 1)), "should match")
+        for value in _of_pattern(BEYOND, schema):
+            words = "should match" if len(value) >= schema.get("minLength", 0) else "at least"
+            yield Refused(value, words)
+
+
+def _of_pattern(values: dict[str, tuple[str, ...]], schema: Json) -> Iterator[str]:
+    pattern = schema.get("pattern", "")
+    return (item for start, items in values.items() if pattern.startswith(start) for item in items)
 
 
 def _longer(schema: Json, current: list[Any], length: int) -> list[Any]:

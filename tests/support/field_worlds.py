@@ -33,7 +33,6 @@ from runs import (
 from everloop import contract
 from everloop.api.modelversion import ModelVersion
 from everloop.api.trainingrun import TrainingRun
-from everloop.cli.status import Chain, draw
 from everloop.errors import InvalidSpec
 from everloop.handlers import modelversion, trainingrun
 from everloop.handlers.kind import Kind
@@ -209,7 +208,7 @@ def experiment_stages(spec: Json) -> Iterator[str]:
 
 
 def version_stages(spec: Json) -> Iterator[str]:
-    """A version by itself, in the picture of its model, and as what a run is compared with."""
+    """A version by itself, and as what a run is compared with."""
     name = f"{spec['modelName']}-v{spec['version']}"
     version: Json = {
         "apiVersion": contract.API_VERSION,
@@ -219,7 +218,6 @@ def version_stages(spec: Json) -> Iterator[str]:
     }
     now = START
     yield passed(modelversion.KIND, version, [], now)
-    yield "\n".join(draw(Chain(spec["modelName"], [], [], [version], [], [])))
     serving = {
         "apiVersion": contract.API_VERSION,
         "kind": "Deployment",
