@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from samples import (
     make_deployment,
@@ -69,7 +70,7 @@ RUN = Scenario("run", a_run, _run_done)
 RETRY = Scenario("retry", a_run, _retried, prepare=_first_attempt_fails)
 
 
-def an_experiment(namespace: str) -> list[Json]:
+def an_experiment(namespace: str, **spec: Any) -> list[Json]:
     template = {
         "modelName": MODEL,
         "steps": [{"name": "train", "command": ["python", "train.py"]}],
@@ -79,7 +80,7 @@ def an_experiment(namespace: str) -> list[Json]:
     on_complete = {"register": "Best"}
     return [
         make_experiment(
-            "search", namespace, modelName=MODEL, template=template, onComplete=on_complete
+            "search", namespace, modelName=MODEL, template=template, onComplete=on_complete, **spec
         )
     ]
 
@@ -88,7 +89,28 @@ def _experiment_done(world: World) -> bool:
     return complete(world, "experiments", "search") and registered(world, 1)
 
 
+def _with_a_goal(namespace: str) -> list[Json]:
+    """By this seed the first three trials have 0.65, 0.78 and 0.77."""
+    objective = {"metric": "auc", "direction": "Maximize", "goal": "0.78"}
+    algorithm = {"name": "Random", "seed": 5}
+    return an_experiment(
+        namespace, objective=objective, algorithm=algorithm, trials=6, parallelTrials=3
+    )
+
+
+def _best_first(world: World) -> None:
+    """Of three at once the one that reaches the goal ends first, so that there are never more."""
+
+    def waits(run: Json) -> bool:
+        search = world.get("experiments", "search") or {}
+        best = (search.get("status") or {}).get("best") or {}
+        return bool(run["metadata"]["name"] != "search-1" and best.get("run") != "search-1")
+
+    world.hanging = waits
+
+
 EXPERIMENT = Scenario("experiment", an_experiment, _experiment_done)
+GOAL_REACHED = Scenario("goal-reached", _with_a_goal, _experiment_done, prepare=_best_first)
 
 
 # --- rollouts -------------------------------------------------------------------------------------
