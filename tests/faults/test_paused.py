@@ -11,7 +11,7 @@ import pytest_asyncio
 from faults.disturbances import Pause
 from faults.many import Ahead
 from faults.operators import Operator
-from faults.proxy import Call
+from faults.proxy import VERBS, Call
 from faults.scenarios import ALERT, PROMOTION, RUN, Scenario
 from faults.trial import Baseline, End, disturbed
 from faults.world import Ground, World, until
@@ -88,7 +88,9 @@ async def paused(ground: Ground, baseline: Baseline, case: Case) -> None:
         ground, case.scenario, name, wanted, disturb=pause, meanwhile=take_over, lease_seconds=8
     )
     late = [call for call in sleeper[0].proxy.calls if call.time > pauses[0].resumed_at]
-    assert not [str(call) for call in late if call.number], "it woke and wrote"
+    # The Lease's, too: it has no number. Once started again it only looks who holds it.
+    wrote = [str(call) for call in late if call.verb in VERBS.values()]
+    assert not wrote, "it woke and wrote"
     if case.choice is taking_a_report:
         assert KEPT_NOTHING in sleeper[0].said(), "it did not come to keep the report"
 
