@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from everloop import contract
-from faults.admin import Admin, Answered
 from faults.operators import Operator, Zygote
 from faults.proxy import LEASES, Answer, Call, Cut, Disturbance
 
 Moment = Literal["before", "after", "lost"]
 TIME_OUT_SECONDS = 16.0  # the operator gives up after 15
 WAYS = ("409", "429", "500", "503", "cut", "slow")
+RETRY_AFTER = (1, 5)  # seconds: no longer than the operator would wait by itself, and far longer
 MOMENTS: tuple[Moment, ...] = ("before", "after", "lost")
 
 
@@ -81,37 +80,50 @@ class Failing(Disturbance):
     """For some seconds, some of all requests but the Lease's go wrong, each time in another way.
 
     Without its Lease an operator ends, and then nothing of how it goes on would be seen.
-    It begins with the `number`-th write. Which requests is drawn from a seed. A request is refused
-    before the API server has it, or its answer is lost after the API server has done it.
+    Which requests is drawn from a seed. A request is refused before the API server has it, or its
+    answer is lost after the API server has done it.
     """
 
     foreseen = frozenset({"an intake failed; it begins again"})
 
     def __init__(
         self,
+        operator: Operator,
         seed: int,
         *,
         share: float,
         seconds: float,
-        number: int,
+        begins: Callable[[Call], bool],
         ways: Sequence[str] = WAYS,
+        alone: bool = False,
     ) -> None:
-        """`share` of the requests, from 0 to 1; `ways` are of WAYS."""
+        """`share` of the requests, from 0 to 1, from the one on that `begins`; `ways` are of WAYS.
+
+        `begins` is asked of the Lease's, too. Unless the operator's own client is `alone`, kopf
+        discovers the same, and does not know what the other was told.
+        """
+        self._operator = operator
         self._ways = ways
         self._random = random.Random(seed)
         self._share = share
         self._seconds = seconds
-        self._number = number
+        self._begins = begins
+        self._alone = alone
+        self._refused: dict[str, tuple[float, int]] = {}  # until when, and which process was told
         self.began = math.inf
         self.failed: Counter[str] = Counter()  # requests by the way they failed
         self.met: list[Call] = []  # requests meanwhile, failed or not
+        # requests that came again after the long Retry-After that they had met, and before it
+        self.patient: list[str] = []
+        self.early: list[str] = []
 
     def happened(self) -> bool:
         return bool(self.failed)
 
     async def arrived(self, call: Call) -> Answer | None:
-        if self.began == math.inf and (call.number or 0) >= self._number:
-            self.began = time.monotonic()
+        if self.began == math.inf and self._begins(call):
+            self.began = call.time
+        self._look_at_repeat(call)
         if self._counts(call):
             self.met.append(call)
         if not self._hit(call):
@@ -124,12 +136,24 @@ class Failing(Disturbance):
             await asyncio.sleep(TIME_OUT_SECONDS)
         if way in ("cut", "slow"):
             raise Cut
-        return refusal(int(way))
+        wait = self._random.choice(RETRY_AFTER) if way == "429" else 0
+        if wait == max(RETRY_AFTER) and (call.resource or self._alone):
+            self._refused[_request(call)] = time.monotonic() + wait, self._operator.starts
+        return refusal(int(way), wait)
 
     async def answered(self, call: Call) -> None:
         if self._hit(call):
             self.failed["lost"] += 1
             raise Cut
+
+    def _look_at_repeat(self, call: Call) -> None:
+        until, told = self._refused.pop(_request(call), (0.0, 0))
+        if told != self._operator.starts:  # it is new, or another process
+            return
+        if call.time >= until:
+            self.patient.append(_request(call))
+        else:
+            self.early.append(f"{_request(call)}, {until - call.time:.1f} s too early")
 
     def _counts(self, call: Call) -> bool:
         return call.resource != LEASES and 0 <= time.monotonic() - self.began < self._seconds
@@ -137,6 +161,13 @@ class Failing(Disturbance):
     def _hit(self, call: Call) -> bool:
         # the first one always, so that no trial goes by in peace
         return self._counts(call) and (not self.failed or self._random.random() < self._share)
+
+
+def _request(call: Call) -> str:
+    """What makes it another one: all but from where on a watch or a list goes."""
+    goes_on = {"resourceVersion", "continue", "timeoutSeconds"}
+    query = [f"{name}={call.parameters[name]}" for name in sorted(call.parameters.keys() - goes_on)]
+    return " ".join((call.verb, call.path, call.name, *query))
 
 
 class Pause(Disturbance):
@@ -169,45 +200,7 @@ class Pause(Disturbance):
         self._operator.resume()
 
 
-class EraseStatus(Disturbance):
-    """At the `number`-th write, or the first after it that finds one, every status of ours is gone.
-
-    Whoever had written it.
-    """
-
-    def __init__(self, admin: Admin, namespace: str, number: int) -> None:
-        self._admin = admin
-        self._namespace = namespace
-        self._number = number
-        self._turn = asyncio.Lock()  # two writes may be answered at once
-        self.erased = 0
-
-    def happened(self) -> bool:
-        return self.erased > 0
-
-    async def delivered(self, call: Call) -> None:
-        async with self._turn:
-            if not self.erased and (call.number or 0) >= self._number:
-                self.erased = await erase_status(self._admin, self._namespace)
-
-
-async def erase_status(admin: Admin, namespace: str) -> int:
-    """As a restored backup has it, which leaves out statuses. How many there were."""
-    erased = 0
-    for plural, kind in admin.kinds.items():
-        if not plural.endswith(f".{contract.GROUP}") or "status" not in kind.subresources:
-            continue
-        for item in admin.list(plural, namespace):
-            try:
-                await admin.merge(item, {"status": None}, "status")
-                erased += bool(item.get("status"))
-            except Answered as answered:
-                if answered.status != 404:  # it was on its way out
-                    raise
-    return erased
-
-
-def refusal(status: int) -> Answer:
+def refusal(status: int, retry_after: int = 0) -> Answer:
     """An answer as the API server gives it when it does not do what it is asked for."""
     reason = {409: "Conflict", 429: "TooManyRequests", 503: "ServiceUnavailable"}.get(status, "")
     body = {
@@ -219,6 +212,6 @@ def refusal(status: int) -> Answer:
         "message": f"a test answers {status}",
     }
     headers = {"Content-Type": "application/json"}
-    if status == 429:
-        headers["Retry-After"] = "1"
+    if retry_after:
+        headers["Retry-After"] = str(retry_after)
     return Answer(status, json.dumps(body).encode(), headers)
