@@ -22,6 +22,7 @@ from samples import (
 
 from everloop import contract
 from everloop.api.conditions import is_true
+from everloop.manifests.trainingrun import report_name
 from faults.admin import Json
 from faults.world import World
 
@@ -66,8 +67,22 @@ def _first_attempt_fails(world: World) -> None:
     world.runner.fails = lambda _, attempt: attempt == 1
 
 
+async def _delete_its_version(world: World) -> None:
+    """Which is not registered again: the report comes to know of it."""
+    version = world.get("modelversions", f"{MODEL}-v1")
+    if version is not None and _retried(world):
+        await world.delete(version)
+
+
+def _stays_deleted(world: World) -> bool:
+    report = world.admin.get("configmaps", world.namespace, report_name(f"{MODEL}-a")) or {}
+    noted = (report.get("metadata") or {}).get("annotations") or {}
+    gone = world.get("modelversions", f"{MODEL}-v1") is None
+    return gone and contract.ANNOTATION_REGISTERED in noted
+
+
 RUN = Scenario("run", a_run, _run_done)
-RETRY = Scenario("retry", a_run, _retried, prepare=_first_attempt_fails)
+RETRY = Scenario("retry", a_run, _stays_deleted, _delete_its_version, _first_attempt_fails)
 
 
 def an_experiment(namespace: str, **spec: Any) -> list[Json]:
