@@ -11,6 +11,7 @@ from faults.catalogue import SCENARIOS
 from faults.disturbances import MOMENTS, Kill, Moment
 from faults.many import Ahead, asked, many
 from faults.scenarios import Scenario
+from faults.takeover import LEASE_SECONDS, Takeover
 from faults.trial import Baseline, End, disturbed
 from faults.world import Ground, World
 
@@ -88,6 +89,31 @@ async def test_some_writes(ground: Ground, baseline: Baseline) -> None:
         log.info(summary(scenario, wanted, ends))
 
     await many(some(scenario) for scenario in SCENARIOS)
+
+
+@pytest.mark.timeout(600)
+async def test_another_replica_goes_on(ground: Ground, baseline: Baseline) -> None:
+    """Two kills of every scenario are followed by a replica that waits for the Lease to run out."""
+
+    async def taken_over(scenario: Scenario, wanted: End, part: float, moment: Moment) -> None:
+        number = round(wanted.fewest * part)
+        name = f"ns-{scenario.name}-takeover-{moment}-{number}"
+
+        def take_over(world: World) -> list[Takeover]:
+            return [Takeover(world.operator, number, moment)]
+
+        end = await disturbed(
+            ground, scenario, name, wanted, disturb=take_over, lease_seconds=LEASE_SECONDS
+        )
+        extra = end.writes - wanted.writes
+        assert extra <= EXTRA_WRITES, f"{name}: {extra} writes more than undisturbed\n{end.log}"
+
+    async def in_one(scenario: Scenario) -> None:
+        wanted = await baseline(scenario)
+        moments: tuple[tuple[float, Moment], ...] = ((0.35, "lost"), (0.7, "after"))
+        await many(taken_over(scenario, wanted, *moment) for moment in moments)
+
+    await many(map(in_one, SCENARIOS))
 
 
 def summary(scenario: Scenario, wanted: End, ends: list[End]) -> str:
