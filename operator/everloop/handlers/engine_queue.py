@@ -25,6 +25,7 @@ class Queue:
         self._again: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
+        self._not_before: dict[Key, float] = {}  # the loop's time
         self._filled = asyncio.Event()
 
     def __len__(self) -> int:
@@ -36,9 +37,11 @@ class Queue:
         return len(self._running)
 
     def add(self, key: Key) -> None:
-        """Reconcile soon."""
+        """Reconcile soon; but not while the API server wants to be left alone with it."""
         if key in self._running:
             self._again.add(key)
+        elif key in self._not_before and (left := self._left(key)) > 0:
+            self.add_after(key, left)
         elif key not in self._queued:
             self._queued.add(key)
             self._waiting.setdefault(key.namespace, deque()).append(key)
@@ -108,12 +111,17 @@ class Queue:
         self._failures[key] = failures + 1
         doubled = FIRST_BACKOFF_SECONDS * float(2 ** min(failures, 10))
         seconds = max(at_least, min(doubled, LAST_BACKOFF_SECONDS) * random.uniform(0.8, 1.0))
+        self._not_before[key] = asyncio.get_running_loop().time() + at_least
         self.add_after(key, seconds)
         return seconds
 
     def succeeded(self, key: Key) -> None:
         """The next failure begins at 1 s again."""
         self._failures.pop(key, None)
+        self._not_before.pop(key, None)
+
+    def _left(self, key: Key) -> float:
+        return self._not_before[key] - asyncio.get_running_loop().time()
 
     def _ring(self, key: Key) -> None:
         self._timers.pop(key, None)

@@ -56,6 +56,24 @@ async def test_get_waits() -> None:
     assert await asyncio.wait_for(waiting, 1) == key("x")
 
 
+async def test_what_wakes_a_key_does_not_shorten_what_the_api_server_asked_for() -> None:
+    """It got the same write again at once, from the next event of a child's."""
+    queue = Queue()
+    queue.add(key("x"))
+    started, taken = asyncio.get_running_loop().time(), await queue.get()
+    queue.add(key("x"))  # during the pass
+    queue.failed(taken, at_least=1.5)
+    queue.done(taken)
+    queue.add_after(key("x"), 0.1)
+    queue.add(key("x"))
+    assert await asyncio.wait_for(queue.get(), 5) == key("x")
+    assert asyncio.get_running_loop().time() - started >= 1.5
+    queue.succeeded(key("x"))
+    queue.done(key("x"))
+    queue.add(key("x"))
+    assert len(queue) == 1
+
+
 async def test_the_earliest_delay_counts() -> None:
     queue = Queue()
     queue.add_after(key("x"), 3600)
