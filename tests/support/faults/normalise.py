@@ -167,6 +167,4 @@ THEIRS = {
     "pods": {"conditions"},  # the node controller changes them on a slow machine
     # copies of the Deployment's, of which those stay that it had for a moment
     "replicasets.apps": {"annotations"},
-    # of several reasons the one that it met, which is a question of moments
-    "monitors.everloop.dev": {"refusals"},
 }
