@@ -84,6 +84,20 @@ def test_a_search_that_reached_its_goal_trains_no_more_when_all_statuses_are_los
         assert world.experiment["status"][field] == before[field]
 
 
+@pytest.mark.parametrize(
+    ("value", "metric"), [(None, "auc"), (0.5, "loss")], ids=["failed", "without the metric"]
+)
+def test_a_trial_whose_report_says_all_makes_room_at_once(value: float | None, metric: str) -> None:
+    """It is not waited for until its status says so, too; nor is the search over without it."""
+    world = World(objective={"metric": metric}, parallelTrials=1)
+    world.tick()
+    world.end(0, value)
+    del world.get("TrainingRun", "search-0")["status"]
+    world.tick()
+    assert world.trials() == ["search-0", "search-1"]
+    assert not is_true(world.experiment["status"], contract.FAILED)
+
+
 def registered_world() -> World:
     """A search of one trial has ended, and m-v1 came of it."""
     world = World(trials=1, parallelTrials=1)

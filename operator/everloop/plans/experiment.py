@@ -214,19 +214,23 @@ def _is_over(observed: Observed, tally: Tally, best: BestTrial | None) -> bool:
         or spec.suspend
         or len(tally.failed) > spec.max_failed_trials
         or _goal_reached(observed, best)
-        or any(map(_undecided, observed.trials))
+        or _undecided(observed, tally)
     )
 
 
-def _undecided(trial: ObservedTrial) -> bool:
-    """Whether it has reported, and its gates have not been judged yet.
+def _undecided(observed: Observed, tally: Tally) -> bool:
+    """Whether a trial has reported a value, and its gates have not been judged yet.
 
     It may be what reaches the goal, or one failure too many: after a loss of all statuses a search
     that had ended by either would train again. Of one that is stalled nothing more will be known.
     """
-    status = trial.run.status.to_dict()
-    judged = is_true(status, contract.COMPLETE) or is_true(status, contract.FAILED)
-    return trial.report is not None and not judged and not stalled(status)
+    open_ones = {trial.number for trial in tally.running}
+    return any(
+        trial.number in open_ones
+        and trial.report is not None
+        and not stalled(trial.run.status.to_dict())
+        for trial in observed.trials
+    )
 
 
 def _next_trials(observed: Observed, tally: Tally, total: int) -> list[tuple[int, dict[str, str]]]:
