@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from e2e import Kube, Object, until
@@ -32,19 +33,29 @@ async def one(session):
 async def main():
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        running, due, said = set(), time.monotonic(), 0.0
+        running, due, said, sent = set(), time.monotonic(), 0.0, 0
         while True:
             task = asyncio.create_task(one(session))
             running.add(task)
             task.add_done_callback(running.discard)
+            sent += 1
             if time.monotonic() > said + 1:
                 said = time.monotonic()
-                print(json.dumps(answers), flush=True)
+                print(json.dumps({"seconds": said, "sent": sent, "answers": answers}), flush=True)
             due += 1 / RATE
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 asyncio.run(main())
 """
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the pod said last, by its own clock: it says so every second."""
+
+    seconds: float = 0.0
+    sent: int = 0
+    answers: dict[str, int] = field(default_factory=dict)  # by status, or by what went wrong
 
 
 @contextmanager
@@ -60,12 +71,17 @@ def under_load(kube: Kube, namespace: str, name: str) -> Iterator[None]:
         kube.run("delete", "pod", POD, "-n", namespace, "--grace-period=1")
 
 
+def load(kube: Kube, namespace: str) -> Load:
+    """The load until now."""
+    if not kube.get("pod", POD, namespace).get("status", {}).get("startTime"):
+        return Load()
+    lines = kube.run("logs", POD, "-n", namespace, "--tail=1", "--ignore-errors").splitlines()
+    return Load(**json.loads(lines[-1])) if lines and lines[-1].startswith("{") else Load()
+
+
 def answers(kube: Kube, namespace: str) -> dict[str, int]:
     """Answers so far by status, or by what went wrong."""
-    if not kube.get("pod", POD, namespace).get("status", {}).get("startTime"):
-        return {}
-    lines = kube.run("logs", POD, "-n", namespace, "--tail=1", "--ignore-errors").splitlines()
-    return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    return load(kube, namespace).answers
 
 
 def _pod(namespace: str, name: str, image: str) -> Object:
