@@ -1,5 +1,6 @@
 """What users write stays a value: in no shell, query, file, variable or label does it become more.
 
+Of git's URLs, revisions and paths: test_injection_git.py; of a step's command: test_shim.py, too.
 Strings are arbitrary here, far beyond what the CRDs admit: builders must not depend on them.
 """
 
@@ -7,9 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,9 +33,6 @@ from everloop.manifests.trainingrun_job import build_job
 from everloop.plans.history import WORDS, Record, Word, build_record, read_history
 from everloop.plans.monitor_observed import Record as RunRecord
 from everloop.settings import Settings
-from everloop_training.errors import RunError
-from everloop_training.runconfig import Git
-from everloop_training.source import fetch_git
 
 Dict = dict[str, Any]
 SETTINGS = Settings()
@@ -183,39 +179,6 @@ def test_features_in_rules_are_what_was_named(features: list[str]) -> None:
     groups = rule_groups(monitor, "flights-v1", SETTINGS)
     text = build_rules_config_map(monitor, "flights-v1", SETTINGS)["data"][RULES_KEY]
     assert yaml.safe_load(text) == {"groups": groups}
-
-
-REMOTE_HELPERS = ["ext::sh -c touch% {marker}", "fd::0", "-oProxyCommand=touch {marker}"]
-REVISIONS = ["--upload-pack=touch {marker}", "HEAD; touch {marker}", "$(touch {marker})"]
-
-
-@pytest.mark.parametrize(
-    ("url", "revision"),
-    [*((url, "main") for url in REMOTE_HELPERS), *((None, revision) for revision in REVISIONS)],
-    ids=["ext", "fd", "option", "revision-option", "revision-shell", "revision-substitution"],
-)
-def test_git_runs_nothing_of_a_url_or_a_revision(
-    tmp_path: Path, url: str | None, revision: str
-) -> None:
-    marker, repository = tmp_path / "ran", tmp_path / "repository"
-    subprocess.run(["git", "init", "-q", str(repository)], check=True)
-    where = (url or str(repository)).format(marker=marker)
-    with pytest.raises(RunError):
-        fetch_git(Git(where, revision.format(marker=marker), ""), None, tmp_path / "target")
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("path", ["..", "../..", "/etc", "link"])
-def test_a_path_does_not_lead_out_of_the_repository(tmp_path: Path, path: str) -> None:
-    repository = tmp_path / "repository"
-    repository.mkdir()
-    (repository / "link").symlink_to("/etc")
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    for command in (["init", "-q", "."], ["add", "."], [*identity, "commit", "-qm", "a link"]):
-        subprocess.run(["git", *command], cwd=repository, check=True)
-    with pytest.raises(RunError, match="no folder"):
-        fetch_git(Git(str(repository), "HEAD", path), None, tmp_path / "target")
-    assert not (tmp_path / "target").exists()
 
 
 KEPT = ("decision", "version", "reason", "message", "time", "verdicts", "type", "run", "trigger")

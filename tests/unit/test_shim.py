@@ -152,7 +152,7 @@ words = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)  # each starts two processes
+@settings(max_examples=25)  # each starts two processes
 @example(SHELLISH)
 @given(st.lists(words, max_size=8))
 def test_a_command_gets_its_words_as_they_are_and_from_no_shell(

@@ -36,8 +36,8 @@ def fetch_git(git: Git, commit: str | None, target: Path) -> str:
             found = _git(repository, "rev-parse", "--verify", "-q", "FETCH_HEAD^{commit}") or ""
         _git(repository, "-c", "advice.detachedHead=false", "checkout", "-q", found)
         shutil.rmtree(repository / ".git")
-        folder_in = (repository / git.path).resolve()
-        if not folder_in.is_relative_to(repository.resolve()) or not folder_in.is_dir():
+        folder_in = _inside(repository, git.path)
+        if folder_in is None:
             raise RunError(
                 SOURCE_UNAVAILABLE,
                 f"source.git.path: there is no folder {git.path!r} in {git.url} at {found}",
@@ -62,6 +62,15 @@ def source_digest(folder: Path) -> str:
         return store.digest(store.hash_folder(folder))
     except (OSError, ValueError) as error:
         raise RunError(SOURCE_UNAVAILABLE, f"source: {error}") from error
+
+
+def _inside(repository: Path, path: str) -> Path | None:
+    """The folder `path` of a checkout; None if there is none, or if it is not inside."""
+    try:
+        found = (repository / path).resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):  # nothing, too long; links in a circle; a NUL
+        return None
+    return found if found.is_relative_to(repository.resolve()) and found.is_dir() else None
 
 
 def _resolve(repository: Path, git: Git, wanted: str) -> str:
@@ -91,9 +100,10 @@ def _git(folder: Path, *arguments: str, check: bool = True) -> str | None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL, which no program can be given
         raise RunError(SOURCE_UNAVAILABLE, f"git cannot be run: {error}") from error
     if done.returncode == 0:
         return done.stdout.strip()
