@@ -1,6 +1,7 @@
 """What users write stays a value: in no shell, query, file, variable or label does it become more.
 
-Of git's URLs, revisions and paths: test_injection_git.py; of a step's command: test_shim.py, too.
+Of git's URLs, revisions and paths: test_injection_git.py; of labels and annotations of pods:
+test_injection_labels.py; of a step's command: test_shim.py, too.
 Strings are arbitrary here, far beyond what the CRDs admit: builders must not depend on them.
 """
 
@@ -118,34 +119,13 @@ def test_a_server_gets_its_signature_to_the_letter(feature: str, uri: str, diges
         None,
         Signature.model_validate({"inputs": [entry], "outputs": [entry]}),
     )  # fmt: skip
-    container = _server(served, {})["spec"]["containers"][0]
+    server = build_server(DEPLOYMENT, served, SETTINGS, {})
+    container = server["spec"]["template"]["spec"]["containers"][0]
     told = {item["name"]: item.get("value", "") for item in container["env"]}
     filled = {name: kubelet(value, told) for name, value in told.items()}
     assert json.loads(filled[contract.ENV_SIGNATURE])["inputs"][0]["name"] == feature
     assert filled[contract.ENV_ARTIFACT_URI] == uri
     assert filled[contract.ENV_ARTIFACT_DIGEST] == digest
-
-
-def _server(served: Served, labels: dict[str, str]) -> Dict:
-    settings = Settings(pod_defaults={"labels": labels} if labels else {})
-    template: Dict = build_server(DEPLOYMENT, served, settings, {})["spec"]["template"]
-    return template
-
-
-OURS = [
-    contract.MANAGED_BY,
-    contract.LABEL_COMPONENT,
-    contract.LABEL_DEPLOYMENT,
-    contract.LABEL_MODEL_VERSION,
-]
-
-
-@given(st.dictionaries(st.sampled_from([*OURS, "team"]), st.sampled_from(["router", "x"])))
-def test_no_label_of_a_pod_block_makes_a_pod_another_ones(labels: dict[str, str]) -> None:
-    artifact = Artifact(uri="s3://m", digest="sha256:" + "0" * 64)
-    made = _server(Served("m-v1", 1, "m", artifact), labels)["metadata"]["labels"]
-    assert [made[name] for name in OURS] == ["everloop", "model-server", "m", "m-v1"]
-    assert made.get("team") == labels.get("team")
 
 
 @given(versions=st.lists(texts, min_size=1, max_size=3, unique=True), host=texts)

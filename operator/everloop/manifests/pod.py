@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from everloop import contract
 from everloop.api.pod import Pod, refused_mount
 from everloop.errors import InvalidSpec
 from everloop.settings import Settings
@@ -119,12 +120,14 @@ def merged_block(settings: Settings, pod: Pod | None) -> Dict:
     """The `pod:` block with the chart's podDefaults under it, in the API's field names.
 
     Maps are merged by key, lists of named things by name; tolerations and envFrom add up; anything
-    else of the block replaces the default. Raises InvalidSpec for a mount that the CRDs refuse.
+    else of the block replaces the default. Raises InvalidSpec for a mount or a label that the CRDs
+    refuse.
     """
     below = Pod.model_validate(settings.pod_defaults).to_dict()
     above = pod.to_dict() if pod else {}
-    _check_mounts("pod", above)
-    _check_mounts("podDefaults of the chart", below)
+    for where, given in (("pod", above), ("podDefaults of the chart", below)):
+        _check_mounts(where, given)
+        _check_labels(where, given)
     block = {**below, **above}
     for field in below.keys() & above.keys():
         low, high = below[field], above[field]
@@ -165,6 +168,16 @@ def _check_mounts(where: str, block: Dict) -> None:
         refusal = refused_mount(mount)
         if refusal:
             raise InvalidSpec(f"{where}: volumeMounts of {mount.get('mountPath')}: {refusal}")
+
+
+def _check_labels(where: str, block: Dict) -> None:
+    """By a label of ours a pod would be chosen by what chooses those of another object."""
+    for name in block.get("labels") or {}:
+        if name.startswith(f"{contract.GROUP}/") or name == contract.MANAGED_BY:
+            raise InvalidSpec(
+                f"{where}: label {name}: those of {contract.GROUP}/ and {contract.MANAGED_BY} are "
+                "Everloop's: take another name"
+            )
 
 
 def _complete(container: Dict, block: Dict, settings: Settings) -> Dict:
