@@ -251,7 +251,8 @@ def _run(run: Object, monitor: str, recorded: Collection[str]) -> SeenRun | None
         own = by_us or objects.labels(run).get(contract.LABEL_MONITOR) == monitor
     else:
         own = by_us and trigger.get("monitor") == monitor
-    if numbers is None or not own:
+    # A search's trial, which may have got the name of a run that was deleted, has an owner.
+    if numbers is None or not own or objects.controller(run) is not None:
         return None
     return SeenRun(
         name=meta["name"],

@@ -180,9 +180,8 @@ async def test_what_comes_second_says_so_and_takes_nothing_over(meeting: str, kn
         )
 
 
-def test_a_monitor_passes_over_the_name_of_a_trial() -> None:
-    """Its own is the next number; the trial neither meets its need nor is counted."""
-    world = firing_world()
+def stray_trial() -> Json:
+    """A trial with the name of the first run of the Monitor flights-watch."""
     search = experiment("flights-watch-1")
     made = prepare(search, trial(search))
     made["metadata"] |= {
@@ -190,8 +189,30 @@ def test_a_monitor_passes_over_the_name_of_a_trial() -> None:
         "creationTimestamp": f"{after(seconds=1):%FT%TZ}",
         "managedFields": MADE_BY_US,
     }
-    name = retraining_name("flights-watch", 1, 1)
-    assert made["metadata"]["name"] == name
+    assert made["metadata"]["name"] == retraining_name("flights-watch", 1, 1)
+    return made
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "unseen"])
+def test_a_trial_with_the_name_of_a_run_that_was_deleted_is_not_the_monitors(seen: bool) -> None:
+    """Its record says that there was one: the cooldown counts, and then it trains again."""
+    world = firing_world()
+    world.step(after(seconds=1))
+    _, record = world.made
+    made = stray_trial()
+    world.made = [record, made]
+    world.hidden = set() if seen else {made["metadata"]["name"]}
+    world.step(after(minutes=30))
+    assert world.refusals() == {"Cooldown": 1}
+    world.step(after(hours=2))
+    assert world.status["lastRetrain"]["run"] == "flights-watch-1-2"
+
+
+def test_a_monitor_passes_over_the_name_of_a_trial() -> None:
+    """Its own is the next number; the trial neither meets its need nor is counted."""
+    world = firing_world()
+    made = stray_trial()
+    name = made["metadata"]["name"]
     world.made.append(made)
     before = dict(made)
     world.step(after(seconds=2))
