@@ -29,7 +29,7 @@ from everloop.cluster.cache import Cache
 from everloop.handlers.engine import LiveKube
 from everloop.handlers.kind import Key
 from everloop.intake import report_ca
-from everloop.intake.reports import LARGEST_REPORT, ReportChannel, application
+from everloop.intake.reports import LARGEST_REPORT, SHARE, ReportChannel, application
 from everloop.settings import Settings
 
 Dict = dict[str, Any]
@@ -50,6 +50,11 @@ class FakeCluster:
     failure: errors.ApiError | None = None
     away: bool = False
     reads: list[str] = field(default_factory=list)
+    creations: int = 0  # asked for
+    answers: asyncio.Event = field(default_factory=asyncio.Event)  # to them: unset, it takes long
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     def put(self, *items: Dict) -> None:
         for item in items:
@@ -63,6 +68,8 @@ class FakeCluster:
         return item if item and item["metadata"].get("namespace", found) == found else None
 
     async def create(self, manifest: Mapping[str, Any]) -> Dict:
+        self.creations += 1
+        await self.answers.wait()
         if self.failure is not None:
             raise self.failure
         key = manifest["kind"], manifest["metadata"]["name"]
@@ -71,6 +78,12 @@ class FakeCluster:
         metadata = {**manifest["metadata"], "resourceVersion": "1", "uid": f"uid-{key[1]}"}
         self.objects[key] = {**manifest, "metadata": metadata}
         return self.objects[key]
+
+    async def asked(self, creations: int) -> None:
+        """Wait until so many were asked for."""
+        async with asyncio.timeout(5):
+            while self.creations < creations:  # noqa: ASYNC110 (a count)
+                await asyncio.sleep(0.01)
 
     async def patch(self, manifest: Mapping[str, Any], content_type: str, body: Dict) -> Dict:
         live = self.objects[manifest["kind"], manifest["metadata"]["name"]]
@@ -169,6 +182,28 @@ async def test_a_report_is_kept_before_it_is_acknowledged(channel: Channel) -> N
     assert json.loads(kept["data"]["images.json"])["train"].startswith("registry/train@sha256:")
     assert kept["metadata"]["ownerReferences"][0]["uid"] == RUN["metadata"]["uid"]
     assert channel.engine.woken == [Key("TrainingRun", NAMESPACE, "flights-1")]
+
+
+async def test_reports_of_one_namespace_wait_for_each_other_alone(channel: Channel) -> None:
+    run = make_run("cancer-1")
+    job = make_job(run)
+    pod = make_pod(job, done(), done(), running(), phase="Running")
+    for item in (run, job, pod):
+        item["metadata"]["namespace"] = "other-team"
+    channel.cluster.put(run, job, pod)
+    whose = {"name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+    token = make_token(**{"kubernetes.io": {"namespace": "other-team", "pod": whose}})
+    path = contract.REPORT_PATH.format(namespace="other-team", run="cancer-1")
+
+    channel.cluster.answers.clear()
+    many = [asyncio.create_task(channel.post(make_report(RUN))) for _ in range(SHARE + 3)]
+    await channel.cluster.asked(SHARE)
+    other = asyncio.create_task(channel.post(make_report(run, namespace="other-team"), token, path))
+    await channel.cluster.asked(SHARE + 1)
+    await asyncio.sleep(0.1)  # for one too many
+    assert channel.cluster.creations == SHARE + 1
+    channel.cluster.answers.set()
+    assert {status for status, _ in await asyncio.gather(other, *many)} == {200}
 
 
 WHOLE_POD = {**POD, "spec": JOB["spec"]["template"]["spec"]}

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 
 from everloop.handlers.kind import Key
 
 FIRST_BACKOFF_SECONDS = 1.0
 LAST_BACKOFF_SECONDS = 60.0
+# Passes of one namespace at once. Each waits for the API server, where those of a flood would stand
+# before everybody else's; four keep it as busy as sixteen do (`python -m bench.load`).
+SHARE = 4
 
 
 class Queue:
     """A key that is added while it waits is one entry; while it is reconciled, one pass more.
 
-    Delays are at most one per key, the earliest.
+    No namespace has more than SHARE passes under way. Delays are at most one per key, the earliest.
     """
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, deque[Key]] = OrderedDict()  # by namespace, in turn
         self._queued: set[Key] = set()
         self._running: set[Key] = set()
+        self._busy: Counter[str] = Counter()  # passes under way, by namespace
         self._again: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self._not_before: dict[Key, float] = {}  # the loop's time
-        self._filled = asyncio.Event()
+        self._ready = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._queued)
@@ -45,7 +49,7 @@ class Queue:
         elif key not in self._queued:
             self._queued.add(key)
             self._waiting.setdefault(key.namespace, deque()).append(key)
-            self._filled.set()
+            self._ready.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Reconcile in some seconds, unless that is planned for earlier."""
@@ -73,15 +77,16 @@ class Queue:
 
     async def get(self) -> Key:
         """The next key; `done` must follow."""
-        while not self._waiting:
-            self._filled.clear()
-            await self._filled.wait()
-        namespace, keys = self._waiting.popitem(last=False)
+        while (namespace := self._turn()) is None:
+            self._ready.clear()
+            await self._ready.wait()
+        keys = self._waiting.pop(namespace)
         key = keys.popleft()
         if keys:
             self._waiting[namespace] = keys  # to the end: the next namespace is next
         self._queued.discard(key)
         self._running.add(key)
+        self._busy[namespace] += 1
         return key
 
     def done(self, key: Key, delay: float = 0.0) -> None:
@@ -90,6 +95,10 @@ class Queue:
         `delay` (in seconds) slows down a key that wakes itself again and again.
         """
         self._running.discard(key)
+        self._busy[key.namespace] -= 1
+        if not self._busy[key.namespace]:
+            del self._busy[key.namespace]
+        self._ready.set()
         if key in self._again:
             self._again.discard(key)
             if delay > 0:
@@ -119,6 +128,10 @@ class Queue:
         """The next failure begins at 1 s again."""
         self._failures.pop(key, None)
         self._not_before.pop(key, None)
+
+    def _turn(self) -> str | None:
+        """The namespace that is next; those that have their share are few, and passed over."""
+        return next((name for name in self._waiting if self._busy[name] < SHARE), None)
 
     def _left(self, key: Key) -> float:
         return self._not_before[key] - asyncio.get_running_loop().time()

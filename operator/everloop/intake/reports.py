@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -38,6 +39,9 @@ from everloop.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# Reports of one namespace that are kept at once: as with passes (handlers/engine_queue.py), what
+# many pods of a team ask of the API server must not stand before what one of another team does.
+SHARE = 4
 CONNECTIONS = 8  # to the API server, for the pods that reports come from
 LARGEST_REPORT = 1_000_000  # bytes; a ConfigMap holds 1 MiB, and the images' digests need some
 CA_CHECK_SECONDS = 3600.0
@@ -156,6 +160,7 @@ def application(api: EngineApi, client: Client) -> web.Application:
         return await client.request("GET", path, verb="get", plural="openid")
 
     verifier, senders = Verifier(get), Senders(api, client)
+    turns = WeakValueDictionary[str, asyncio.Semaphore]()  # by namespace, while one is used
 
     async def post(request: web.Request) -> web.Response:
         namespace, run = request.match_info["namespace"], request.match_info["run"]
@@ -167,7 +172,8 @@ def application(api: EngineApi, client: Client) -> web.Application:
             sender = await senders.find(caller, namespace, run)
             text = await _read(request)  # of strangers nothing is read
             report = _parse(text, sender)
-            await _keep(api.kube, sender, report, text)
+            async with turns.setdefault(namespace, asyncio.Semaphore(SHARE)):
+                await _keep(api.kube, sender, report, text)
         except UnauthorizedError as error:
             return _answer(api, 401, namespace, run, str(error))
         except RefusedError as error:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from everloop.handlers.engine_queue import Queue
+from everloop.handlers.engine_queue import SHARE, Queue
 from everloop.handlers.kind import Key
 
 
@@ -45,6 +45,51 @@ async def test_a_big_namespace_does_not_hold_up_a_small_one() -> None:
     queue.add(key("only", "small"))
     taken = [await queue.get() for _ in range(3)]
     assert [item.namespace for item in taken] == ["big", "small", "big"]
+
+
+async def test_a_namespace_has_its_share_of_passes_and_no_more() -> None:
+    """All sixteen workers at once asked the API server for a flood, before anybody else's turn."""
+    queue = Queue()
+    for number in range(100):
+        queue.add(key(str(number), "big"))
+    taken = [await queue.get() for _ in range(SHARE)]
+    waiting = [asyncio.create_task(queue.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    queue.add(key("only", "small"))
+    assert await asyncio.wait_for(waiting[0], 1) == key("only", "small")
+    await asyncio.sleep(0)
+    assert not waiting[1].done()
+    assert (len(queue), queue.running) == (100 - SHARE, SHARE + 1)
+    queue.done(taken[0])
+    assert (await asyncio.wait_for(waiting[1], 1)).namespace == "big"
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+async def test_all_that_wait_are_taken_however_many_take(workers: int) -> None:
+    queue = Queue()
+    wanted = {key(str(number), space) for space in ("a", "b", "c") for number in range(40)}
+    for item in wanted:
+        queue.add(item)
+    left = set(wanted)
+    finished = asyncio.Event()
+    at_once: list[int] = []
+
+    async def work() -> None:
+        while True:
+            item = await queue.get()
+            running = [other for other in queue._running if other.namespace == item.namespace]
+            at_once.append(len(running))
+            await asyncio.sleep(0)
+            left.remove(item)
+            queue.done(item)
+            if not left:
+                finished.set()
+
+    tasks = [asyncio.create_task(work()) for _ in range(workers)]
+    await asyncio.wait_for(finished.wait(), 5)
+    for task in tasks:
+        task.cancel()
+    assert max(at_once) == min(workers, SHARE)
 
 
 async def test_get_waits() -> None:
