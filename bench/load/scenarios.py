@@ -25,7 +25,7 @@ FLOODERS = 4  # clients that make the flood; each waits for its answer
 WATCH_SECONDS = 5.0  # for a watch to tell of what there is, before what is measured begins
 FAIRNESS_PROBES = 20  # runs of the namespace that is not the flood's, before it
 LOOK_SECONDS = 0.02  # between two looks at a probe
-PROBE_SECONDS = 2.0  # between two of them beside it, until the last run of the flood is Complete
+PROBE_SECONDS = 2.0  # between two of them beside it, from its first run's creation to its end
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,14 @@ async def fairness(
     """
     alone = [await _probe(admin, runners, quiet, f"alone-{n}") for n in range(FAIRNESS_PROBES)]
     flooding = asyncio.create_task(_flood(admin, flood, runs))
-    beside: list[tuple[float, float]] = []
-    while not flooding.done():
-        beside.append(await _probe(admin, runners, quiet, f"beside-{len(beside)}"))
+    await asyncio.sleep(WATCH_SECONDS)
+    probes: list[asyncio.Task[tuple[float, float]]] = []
+    while not flooding.done():  # at its beginning as at its end, however long a pod takes
+        probe = _probe(admin, runners, quiet, f"beside-{len(probes)}")
+        probes.append(asyncio.create_task(probe))
         await asyncio.wait([flooding], timeout=PROBE_SECONDS)
     rate = await flooding
+    beside = await asyncio.gather(*probes)
     print(f"  a flood of {runs} was Complete after {rate.seconds:.0f} s ({rate.per_second:.1f}/s), "
           f"beside {len(beside)} runs")  # fmt: skip
     return Waited(*zip(*alone, strict=True)), Waited(*zip(*beside, strict=True))
