@@ -91,7 +91,7 @@ def test_the_run_is_the_champions_own_on_newer_data_with_the_overrides() -> None
     assert (child.mode, child.owned, child.on_conflict) == (
         Mode.CREATE_ONCE,
         False,
-        OnConflict.EXISTS,
+        OnConflict.REPLAN,
     )
     spec = child.manifest["spec"]
     assert spec["newData"] == {"minRows": 128000, "arrivedAfter": "2026-01-01T12:00:00Z"}

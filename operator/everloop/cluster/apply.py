@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from everloop import contract, errors
@@ -38,6 +38,7 @@ class Problem:
 
     reason: str
     message: str
+    apart: bool = False  # as the child
 
 
 @dataclass
@@ -73,11 +74,11 @@ class Applier:
         problems: list[Problem] = []
         once = _Parent(parent)
         for child in children:
-            if child.after and problems:
+            if child.after and not all(problem.apart for problem in problems):
                 continue
             problem = await self._child(once, child)
             if problem is not None:
-                problems.append(problem)
+                problems.append(replace(problem, apart=child.apart))
         return problems
 
     async def patch(self, patch: Patch) -> None:

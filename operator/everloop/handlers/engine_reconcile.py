@@ -121,7 +121,7 @@ class Reconciler:
         if plan.finalizers is not None and not objects.metadata(parent).get("deletionTimestamp"):
             parent = await self._finalizers(parent, plan.finalizers)
         problems = await self._apply(parent, plan)
-        if problems and plan.unmade is not None:
+        if plan.unmade is not None and not all(problem.apart for problem in problems):
             plan = replace(plan, status=plan.unmade, events=())
         wrote = False
         if problems or not (plan.passing and self._queue.woken(key)):

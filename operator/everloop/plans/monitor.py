@@ -92,7 +92,8 @@ def _rules(observed: Observed) -> list[Child]:
     if observed.champion is None:
         return []
     build = build_prometheus_rule if observed.prometheus_operator else build_rules_config_map
-    return [Child(build(observed.monitor, observed.champion.metadata.name, observed.settings))]
+    rules = build(observed.monitor, observed.champion.metadata.name, observed.settings)
+    return [Child(rules, apart=True)]
 
 
 def _obsolete_rules(observed: Observed) -> tuple[Deletion, ...]:
@@ -149,8 +150,12 @@ def _retraining(observed: Observed, decision: Decision, now: datetime) -> _Retra
     )
     return _Retraining(
         record=RetrainRecord(run=name, signal=need.signal, time=time),
-        # the run first: a record without its run would say that somebody deleted it
-        children=(_once(run), replace(_once(record), after=True)),
+        children=(
+            # The name may be taken since it was looked for, by a search's trial: look again.
+            Child(run, Mode.CREATE_ONCE, owned=False, on_conflict=OnConflict.REPLAN),
+            # Not before its run: without it, it would say that somebody deleted it.
+            replace(_once(record), after=True),
+        ),
     )
 
 

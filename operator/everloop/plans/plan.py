@@ -43,7 +43,8 @@ class Child:
     mode: Mode = Mode.APPLY
     owned: bool = True  # controller ownerReference to the parent (never for ModelVersions, history)
     on_conflict: OnConflict = OnConflict.NAME_CONFLICT
-    after: bool = False  # made only if every child before it is as planned
+    after: bool = False  # made only if every child before it is as planned, but those apart
+    apart: bool = False  # the plan does not tell of it: it may be refused, and the rest is true
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class Plan:
     patches: tuple[Patch, ...] = ()
     deletions: tuple[Deletion, ...] = ()
     status: dict[str, Any] | None = None
-    unmade: dict[str, Any] | None = None  # the status if a child cannot be made, without events
+    unmade: dict[str, Any] | None = None  # the status if a child cannot be made, without events;
+    # of those apart it does not matter
     passing: bool = False  # a status of moments: unwritten if what was made wakes the parent again
     events: tuple[Event, ...] = ()
     requeue_at: datetime | None = None

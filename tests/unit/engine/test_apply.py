@@ -146,6 +146,14 @@ async def test_a_job_is_not_made_when_what_it_reads_cannot_be() -> None:
     assert client.made == []
 
 
+async def test_what_is_refused_apart_keeps_nothing_from_being_made() -> None:
+    client = Cluster(parent(), taken=taken("somebody"))
+    children = [replace(CONFIG, apart=True), replace(JOB, after=True)]
+    problems = await applier(client).children(parent(), children)
+    assert [(problem.reason, problem.apart) for problem in problems] == [("NameConflict", True)]
+    assert len(client.made) == 1
+
+
 async def test_what_is_there_unknown_to_the_plan_is_planned_with_anew() -> None:
     client = Cluster(parent(), taken=taken("1"))
     with pytest.raises(errors.Replan):

@@ -88,7 +88,7 @@ def retraining(owner: Json) -> Child:
         trigger={"monitor": owner["metadata"]["name"]},
         arrived_after=after(),
     )
-    return Child(made, mode=Mode.CREATE_ONCE, owned=False, on_conflict=OnConflict.EXISTS)
+    return Child(made, mode=Mode.CREATE_ONCE, owned=False, on_conflict=OnConflict.REPLAN)
 
 
 PLAIN, VERSIONED = deployment("flights"), deployment("flights-v1")

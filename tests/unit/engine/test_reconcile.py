@@ -162,6 +162,21 @@ async def test_a_status_that_tells_of_a_child_is_written_once_it_is_made(refuses
     assert ("Forbidden" in reasons) is refuses
 
 
+async def test_a_child_apart_that_is_refused_does_not_unsay_what_was_made() -> None:
+    """A Monitor's rules were refused, and it told nobody of the run that it had made."""
+    client = Server(None, refuses=True)
+    apart = replace(plan_one(), children=(replace(plan_one().children[0], apart=True),))
+    kind = replace(TOY, plan=lambda *_: apart)
+    engine = Engine([kind], Settings(), client, Metrics(), lambda _: None)  # type: ignore[arg-type]
+    engine._recorder.record = lambda _, event: client.events.append(event.reason)  # type: ignore[method-assign]
+    engine.view.put(going_toy("first", "1"))
+    await engine._reconciler._once(Key("Toy", "ml", "a"))
+    (status,) = client.statuses
+    assert status["phase"] == "Made"
+    assert [one["reason"] for one in status["conditions"]] == ["Forbidden", "Forbidden"]
+    assert client.events == ["Made"]
+
+
 @pytest.mark.parametrize("reads", [True, False])
 async def test_what_does_not_read_its_own_status_has_no_pass_for_it(reads: bool) -> None:
     """But one that something else asked for meanwhile it has."""
