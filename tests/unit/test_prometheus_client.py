@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -162,3 +164,24 @@ def test_a_slow_answer_is_not_waited_for() -> None:
 
     with pytest.raises(PrometheusUnavailable, match="TimeoutError"):
         asyncio.run(scenario())
+
+
+def test_who_takes_no_connection_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a NetworkPolicy drops what we send: each pass that asks would stand still."""
+    monkeypatch.setattr("everloop.prometheus.client.CONNECT_SECONDS", 0.2)
+
+    async def scenario(url: str) -> None:
+        client = Prometheus(url, timeout_seconds=60)
+        try:
+            await asyncio.wait_for(client.query("x"), 10)
+        finally:
+            await client.close()
+
+    with contextlib.ExitStack() as open_:
+        full = open_.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # nobody accepts them, and the kernel answers no other
+            filling = open_.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(full.getsockname())
+        with pytest.raises(PrometheusUnavailable, match="onnection timeout"):
+            asyncio.run(scenario(f"http://127.0.0.1:{full.getsockname()[1]}"))

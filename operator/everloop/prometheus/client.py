@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import aiohttp
 
 TIMEOUT_SECONDS = 5.0
+CONNECT_SECONDS = 2.0  # else a policy that drops our packets holds each pass that asks for longer
 _RETENTION_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _YEAR = 365 * 86400.0
 
@@ -91,7 +92,7 @@ class Prometheus:
 
     def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = url.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=CONNECT_SECONDS)
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
