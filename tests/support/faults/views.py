@@ -59,15 +59,19 @@ class DelayedWatches(Disturbance):
         """`resource` is its plural.group; without one it is all."""
         self._seconds = seconds
         self._resource = resource
-        self.told = 0
+        self.held = 0  # lines, also those whose operator ended before it was told
 
     def happened(self) -> bool:
-        return self.told > 0
+        return self.held > 0
 
     async def watched(self, call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         concerned = self._resource in ("", call.resource)
-        async for line in late(lines, lambda: self._seconds * concerned):
-            self.told += concerned
+
+        def hold() -> float:
+            self.held += concerned
+            return self._seconds * concerned
+
+        async for line in late(lines, hold):
             yield line
 
 
