@@ -25,6 +25,7 @@ FLOODERS = 4  # clients that make the flood; each waits for its answer
 WATCH_SECONDS = 5.0  # for a watch to tell of what there is, before what is measured begins
 FAIRNESS_PROBES = 20  # runs of the namespace that is not the flood's, before it
 LOOK_SECONDS = 0.02  # between two looks at a probe
+SILENCE_SECONDS = 65.0  # before the flood: the operator has forgotten that it has two namespaces
 PROBE_SECONDS = 2.0  # between two of them beside it, from its first run's creation to its end
 
 
@@ -163,8 +164,9 @@ async def fairness(
     All runs of the flood are one model's. It is watched to its very end.
     """
     alone = [await _probe(admin, runners, quiet, f"alone-{n}") for n in range(FAIRNESS_PROBES)]
+    await asyncio.sleep(SILENCE_SECONDS)
     flooding = asyncio.create_task(_flood(admin, flood, runs))
-    await asyncio.sleep(WATCH_SECONDS)
+    await asyncio.sleep(WATCH_SECONDS + PROBE_SECONDS)
     probes: list[asyncio.Task[tuple[float, float]]] = []
     while not flooding.done():  # at its beginning as at its end, however long a pod takes
         probe = _probe(admin, runners, quiet, f"beside-{len(probes)}")

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 
 from everloop.handlers.kind import Key
 
 FIRST_BACKOFF_SECONDS = 1.0
 LAST_BACKOFF_SECONDS = 60.0
-# Passes of one namespace at once. Each waits for the API server, where those of a flood would stand
-# before everybody else's; four keep it as busy as sixteen do (`python -m bench.load`).
+# Passes of one namespace at once, while others have work, too. Each waits for the API server, where
+# all that a flood may ask at once stands before everybody else's next request.
 SHARE = 4
+COMPANY_SECONDS = 60.0  # for which a namespace has company after a pass of another one
 
 
 class Queue:
     """A key that is added while it waits is one entry; while it is reconciled, one pass more.
 
-    No namespace has more than SHARE passes under way. Delays are at most one per key, the earliest.
+    No namespace has more than SHARE passes under way, unless it is the only one that has any for a
+    while. Delays are at most one per key, the earliest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._waiting: OrderedDict[str, deque[Key]] = OrderedDict()  # by namespace, in turn
         self._queued: set[Key] = set()
         self._running: set[Key] = set()
         self._busy: Counter[str] = Counter()  # passes under way, by namespace
+        self._taken: OrderedDict[str, float] = OrderedDict()  # last pass of the last two namespaces
         self._again: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
@@ -87,6 +93,10 @@ class Queue:
         self._queued.discard(key)
         self._running.add(key)
         self._busy[namespace] += 1
+        self._taken[namespace] = self._clock()
+        self._taken.move_to_end(namespace)
+        if len(self._taken) > 2:
+            self._taken.popitem(last=False)
         return key
 
     def done(self, key: Key, delay: float = 0.0) -> None:
@@ -131,7 +141,12 @@ class Queue:
 
     def _turn(self) -> str | None:
         """The namespace that is next; those that have their share are few, and passed over."""
-        return next((name for name in self._waiting if self._busy[name] < SHARE), None)
+        recent = self._clock() - COMPANY_SECONDS
+        active = {name for name, taken in self._taken.items() if taken > recent}
+        return next(
+            (name for name in self._waiting if self._busy[name] < SHARE or not active - {name}),
+            None,
+        )
 
     def _left(self, key: Key) -> float:
         return self._not_before[key] - asyncio.get_running_loop().time()

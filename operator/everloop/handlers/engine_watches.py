@@ -36,6 +36,7 @@ RELIST_SHARE = 0.001  # of the time that such lists may take; a big cluster is l
 OBJECT_SECONDS = 0.001  # what one object makes a list longer, before there was one with it
 LISTS = 2  # under way at once, as each page is in memory whole
 SETTLE_SECONDS = 0.5  # one list for many reasons
+AGAIN_SECONDS = 2.0  # from one list of a kind to the next: while some requests fail, all is due
 BEGIN_SECONDS = 10.0  # for all watches to begin, at the start
 FRESH_SECONDS = 15.0  # for an API server that is behind to catch up, at the start
 FRESH_AGAIN_SECONDS = 0.5  # between two looks whether it has
@@ -204,13 +205,13 @@ class Watches:
 
     async def _keep(self, item: Watched) -> None:
         due = self._due[item.qualified]
-        took, ended = 0.0, time.monotonic()
+        took, ended, started = 0.0, time.monotonic(), -math.inf
         while True:
             rest = self._rest(item, took) - (time.monotonic() - ended)
             try:
                 async with asyncio.timeout(rest):
                     await due.wait()
-                await asyncio.sleep(SETTLE_SECONDS)
+                await asyncio.sleep(max(SETTLE_SECONDS, started + AGAIN_SECONDS - time.monotonic()))
                 if not due.is_set():
                     continue  # somebody else has listed meanwhile
             except TimeoutError:

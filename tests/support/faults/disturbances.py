@@ -18,6 +18,7 @@ Moment = Literal["before", "after", "lost"]
 TIME_OUT_SECONDS = 16.0  # the operator gives up after 15
 WAYS = ("409", "429", "500", "503", "cut", "slow")
 RETRY_AFTER = (1, 5)  # seconds: no longer than the operator would wait by itself, and far longer
+QUIET_SECONDS = 0.2  # without a request: the operator waits for answers
 MOMENTS: tuple[Moment, ...] = ("before", "after", "lost")
 
 
@@ -173,21 +174,32 @@ def _request(call: Call) -> str:
 class Pause(Disturbance):
     """The operator is stopped when the first request that `chosen` picks has been answered.
 
-    It lives and does nothing, and does not know the answer until `resume`.
+    It lives and does nothing, and does not know the answer until `resume`. It is not stopped with
+    another request in its hand: between its last look at its Lease and the kernel's taking of the
+    request are some microseconds, which no client can take away.
     """
 
     def __init__(self, operator: Operator, chosen: Callable[[Call], bool]) -> None:
         self._operator = operator
         self._chosen = chosen
         self._resumed = asyncio.Event()
+        self._found = False
+        self._arrived = 0.0  # when the last request came
         self.paused = asyncio.Event()
         self.resumed_at = math.inf
 
     def happened(self) -> bool:
         return self.resumed_at < math.inf
 
+    async def arrived(self, call: Call) -> Answer | None:
+        self._arrived = call.time
+        return None
+
     async def answered(self, call: Call) -> None:
-        if self._chosen(call) and not self.paused.is_set():
+        if self._chosen(call) and not self._found:
+            self._found = True
+            while time.monotonic() - self._arrived < QUIET_SECONDS:  # noqa: ASYNC110 (a clock)
+                await asyncio.sleep(0.01)
             self._operator.pause()
             self.paused.set()
             await self._resumed.wait()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from everloop.handlers.engine_queue import SHARE, Queue
+from everloop.handlers.engine_queue import COMPANY_SECONDS, SHARE, Queue
 from everloop.handlers.kind import Key
 
 
@@ -50,6 +50,8 @@ async def test_a_big_namespace_does_not_hold_up_a_small_one() -> None:
 async def test_a_namespace_has_its_share_of_passes_and_no_more() -> None:
     """All sixteen workers at once asked the API server for a flood, before anybody else's turn."""
     queue = Queue()
+    queue.add(key("only", "small"))
+    queue.done(await queue.get())
     for number in range(100):
         queue.add(key(str(number), "big"))
     taken = [await queue.get() for _ in range(SHARE)]
@@ -62,6 +64,28 @@ async def test_a_namespace_has_its_share_of_passes_and_no_more() -> None:
     assert (len(queue), queue.running) == (100 - SHARE, SHARE + 1)
     queue.done(taken[0])
     assert (await asyncio.wait_for(waiting[1], 1)).namespace == "big"
+
+
+async def test_a_namespace_that_is_alone_may_have_all() -> None:
+    """Until another one has work; and again, when that has had none for a while."""
+    seconds = [0.0]
+    queue = Queue(lambda: seconds[0])
+    for number in range(100):
+        queue.add(key(str(number), "big"))
+    taken = [await asyncio.wait_for(queue.get(), 1) for _ in range(SHARE + 3)]
+    queue.add(key("only", "small"))
+    taken.append(await queue.get())  # it is still the turn of the big one
+    queue.done(await queue.get())
+    refused = asyncio.create_task(queue.get())
+    for _ in range(4):
+        queue.done(taken.pop())
+        await asyncio.sleep(0)
+        assert not refused.done()
+    queue.done(taken.pop())
+    await asyncio.wait_for(refused, 1)
+    seconds[0] += COMPANY_SECONDS
+    for _ in range(SHARE):
+        await asyncio.wait_for(queue.get(), 1)
 
 
 @pytest.mark.parametrize("workers", [1, 16])

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,6 +94,7 @@ def keeping(watches: Watches) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_watches, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(engine_watches, "AGAIN_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +150,25 @@ async def test_who_asks_while_a_list_is_under_way_gets_another() -> None:
         client.held.set()
         await asyncio.sleep(0.3)
     assert client.lists == 2
+
+
+async def test_what_is_due_all_the_time_is_listed_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A quarter of all requests failed, and each had all kinds listed anew, twice a second."""
+    monkeypatch.setattr(engine_watches, "AGAIN_SECONDS", 0.5)
+    client = FakeClient()
+    watches = make_watches(client)
+    began = [time.monotonic()]
+    with keeping(watches):
+        while len(began) < 4:
+            watches.expect_gaps()
+            await asyncio.sleep(0.01)
+            if client.lists == len(began):
+                began.append(time.monotonic())
+    first, *others = (after - before for before, after in pairwise(began))
+    assert first < 0.5, "who asks for the first time does not wait for long"
+    assert min(others) > 0.4
 
 
 @pytest.mark.parametrize(("seconds", "again"), [(0.0, True), (0.2, False)])
