@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import Literal
 
 from everloop import contract
@@ -13,6 +15,7 @@ from faults.proxy import Answer, Call, Disturbance
 
 Manner = Literal["paused", "killed"]
 LATE_SECONDS = 2.0
+DUE_SECONDS = 5.0
 MANNERS: tuple[Manner, ...] = ("paused", "killed")
 
 
@@ -36,20 +39,24 @@ class EraseStatus(Disturbance):
         self._turn = asyncio.Lock()  # two writes may be answered at once
         self._door = asyncio.Event()  # for requests
         self._door.set()
-        self._reached = False
+        self._reached_at = math.inf
         self.erased = 0
 
     @property
     def due(self) -> bool:
-        """It is about to happen: whoever deletes what has a status should wait for it."""
-        return self._reached and not self.erased
+        """It is about to happen: whoever deletes what has a status should wait for it.
+
+        But not for long: an operator that ends with the write under way leaves it to a later write.
+        """
+        return not self.erased and 0 <= time.monotonic() - self._reached_at < DUE_SECONDS
 
     def happened(self) -> bool:
         return self.erased > 0
 
     async def arrived(self, call: Call) -> Answer | None:
         await self._door.wait()
-        self._reached = self._reached or (call.number or 0) >= self._number
+        if (call.number or 0) >= self._number:
+            self._reached_at = min(self._reached_at, time.monotonic())
         return None
 
     async def delivered(self, call: Call) -> None:
