@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from golden import FakeReader, FakeView
+from samples import make_model_version
 
 from everloop import contract
 from everloop.handlers.deployment import KIND, observe, references
@@ -250,6 +251,44 @@ async def test_a_challenger_that_seems_late_is_looked_at_before_it_is_rejected(
     seen, now = challenger("False"), challenger("True" if ready_by_now else "False")
     found = await observe(ITEM, FakeView([ITEM, seen]), outside(None, live=[now]))
     assert (found.servers["flights-v2"].down_since is None) == ready_by_now
+
+
+def owned(item: dict[str, Any], by: str = "uid-flights") -> dict[str, Any]:
+    references = [{"controller": True, "uid": by}]
+    return {**item, "metadata": {**item["metadata"], "ownerReferences": references}}
+
+
+SERVERS = owned(server("flights-v2", readyReplicas=1))
+SERVICE = owned({**server("flights-v2"), "apiVersion": "v1", "kind": "Service"})
+VERSION = make_model_version("flights", 2, "ml")
+LEAVING = {**VERSION, "metadata": {**VERSION["metadata"], "deletionTimestamp": "now"}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "live", "uid", "known"),
+    [
+        ([SERVICE, VERSION], [SERVERS], "uid-flights-v2", True),
+        ([SERVICE, SERVERS], [VERSION], "uid-flights-v2", True),
+        ([SERVICE], [SERVERS, VERSION], "uid-flights-v2", True),
+        ([SERVICE], [], None, False),
+        ([SERVICE, VERSION], [owned(SERVERS, "uid-of-another")], None, True),
+        ([SERVICE, SERVERS], [LEAVING], "uid-flights-v2", False),
+        (
+            [SERVICE, SERVERS],
+            [make_model_version("flights", 2, "ml", modelName="taxis")],
+            "uid-flights-v2",
+            False,
+        ),
+    ],
+    ids=["servers", "version", "both", "gone", "another's", "leaving", "another model's"],
+)
+async def test_what_would_go_at_once_is_looked_for_before(
+    seen: list[dict[str, Any]], live: list[dict[str, Any]], uid: str | None, known: bool
+) -> None:
+    """A new operator that was shown an old list deleted the Service of a challenger at work."""
+    found = await observe(ITEM, FakeView([ITEM, *seen]), outside(None, live=live))
+    assert found.servers["flights-v2"].uid == uid
+    assert (found.served("flights-v2") is not None) == known
 
 
 class Answers:

@@ -15,8 +15,9 @@ from everloop.handlers.deployment_reads import (
     read_routers,
     read_servers,
 )
-from everloop.handlers.kind import Kind, Object, Ref, View
+from everloop.handlers.kind import Kind, Object, Ref, Resource, View
 from everloop.handlers.outside import Outside
+from everloop.handlers.owned import own
 from everloop.handlers.resources import (
     APPS_DEPLOYMENTS,
     BUDGETS,
@@ -36,7 +37,7 @@ from everloop.plans.clock import Clock
 from everloop.plans.deployment import plan
 from everloop.plans.deployment_modes import parse_time
 from everloop.plans.deployment_observed import Observed
-from everloop.plans.history import read_history
+from everloop.plans.history import History, read_history
 from everloop.plans.rollout import Evidence, weight_at
 from everloop.prometheus.client import PrometheusReader, PrometheusUnavailable, Sample
 from everloop.prometheus.rollout_queries import answers
@@ -55,8 +56,9 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
     deployment = Deployment.model_validate(item)
     name, namespace = deployment.metadata.name, deployment.metadata.namespace
     labels = {contract.LABEL_DEPLOYMENT: name}
-    late, routers, evidence, scraped = await asyncio.gather(
+    late, unseen, routers, evidence, scraped = await asyncio.gather(
         _late_challenger(item, deployment, view, outside),
+        _unseen(item, view, outside),
         read_routers(view.list("Pod", namespace, labels), outside.http),
         _evidence(deployment, outside),
         outside.kube.serves(POD_MONITORS.api_version, POD_MONITORS.kind),
@@ -66,18 +68,17 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
         late if late is not None and objects.uid(late) == objects.uid(server) else server
         for server in view.children("Deployment.apps", item)
     ]
+    known = {objects.uid(server) for server in servers}
+    servers += [
+        found
+        for found in unseen
+        if own(item, found) is not None and objects.uid(found) not in known
+    ]
     return Observed(
         deployment=deployment,
         settings=outside.settings,
-        versions=_versions(deployment, view),
-        history=read_history(
-            name,
-            view.list(
-                CONTROLLER_REVISIONS.kind,
-                namespace,
-                {**labels, contract.LABEL_COMPONENT: contract.COMPONENT_HISTORY},
-            ),
-        ),
+        versions=_versions(deployment, view, unseen),
+        history=_history(item, view),
         servers=read_servers(
             servers, view.children("Service", item), view.list("Pod", namespace, labels)
         ),
@@ -111,7 +112,45 @@ async def _late_challenger(
     )
 
 
-def _versions(deployment: Deployment, view: View) -> dict[str, ModelVersion]:
+async def _unseen(item: Object, view: View, outside: Outside) -> list[Object]:
+    """Servers, and versions, of which only what belongs to them is known, as they are now.
+
+    What is left of servers, and servers of a version that nobody knows, go at once. But watches do
+    not wait for each other, and a list may be old: they may be those of a challenger.
+    """
+    name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+    history, found = _history(item, view), []
+    servers = read_servers(
+        view.children("Deployment.apps", item), view.children("Service", item), ()
+    )
+    for server in servers.values():
+        if server.uid is None:
+            what = (APPS_DEPLOYMENTS, server_name(name, server.number))
+            found.append(await _read(outside, namespace, *what))
+        version = server.version
+        if view.get("ModelVersion", namespace, version) is None and not history.find(version):
+            found.append(await _read(outside, namespace, MODEL_VERSIONS, version))
+    return [live for live in found if live is not None]
+
+
+async def _read(outside: Outside, namespace: str, resource: Resource, name: str) -> Object | None:
+    live = await outside.kube.get(resource.api_version, resource.kind, namespace, name)
+    gone = live is not None and objects.metadata(live).get("deletionTimestamp")
+    return None if gone else live
+
+
+def _history(item: Object, view: View) -> History:
+    name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+    labels = {
+        contract.LABEL_DEPLOYMENT: name,
+        contract.LABEL_COMPONENT: contract.COMPONENT_HISTORY,
+    }
+    return read_history(name, view.list(CONTROLLER_REVISIONS.kind, namespace, labels))
+
+
+def _versions(
+    deployment: Deployment, view: View, unseen: Iterable[Object]
+) -> dict[str, ModelVersion]:
     """Of its model, and those it lists: a wrong one must be seen to be refused."""
     namespace = deployment.metadata.namespace
     listed = (
@@ -121,9 +160,18 @@ def _versions(deployment: Deployment, view: View) -> dict[str, ModelVersion]:
     of_model = view.list("ModelVersion", namespace, model=deployment.spec.model_name)
     return {
         item["metadata"]["name"]: ModelVersion.model_validate(item)
-        for item in (*of_model, *listed)
+        for item in (*of_model, *listed, *_of_model(deployment, unseen))
         if item is not None
     }
+
+
+def _of_model(deployment: Deployment, items: Iterable[Object]) -> list[Object]:
+    return [
+        item
+        for item in items
+        if item["kind"] == MODEL_VERSIONS.kind
+        and item["spec"]["modelName"] == deployment.spec.model_name
+    ]
 
 
 def _analysing(deployment: Deployment) -> bool:
