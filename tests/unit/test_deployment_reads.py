@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -142,6 +143,7 @@ class Routers:
 
 def router(name: str, address: str, **fields: Any) -> dict[str, Any]:
     return {
+        "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": name,
@@ -289,6 +291,23 @@ async def test_what_would_go_at_once_is_looked_for_before(
     found = await observe(ITEM, FakeView([ITEM, *seen]), outside(None, live=live))
     assert found.servers["flights-v2"].uid == uid
     assert (found.served("flights-v2") is not None) == known
+
+
+async def test_also_what_watches_tell_of_while_it_is_looked_for() -> None:
+    """Else the servers came into view without their version, between two looks."""
+    pod = router("a", "10.1.0.5", namespace="ml")
+    seen = [ITEM, pod]
+
+    class Telling(Routers):
+        async def get_text(self, url: str, timeout_seconds: float) -> str:
+            seen.append(SERVICE)
+            return await super().get_text(url, timeout_seconds)
+
+    live = FakeReader([VERSION, SERVERS])
+    around = replace(outside(None), kube=live, http=Telling({"10.1.0.5": OSError("slow")}))
+    found = await observe(ITEM, FakeView(seen), around)
+    assert found.servers["flights-v2"].uid == "uid-flights-v2"
+    assert found.served("flights-v2") is not None
 
 
 class Answers:

@@ -56,13 +56,17 @@ async def observe(item: Object, view: View, outside: Outside) -> Observed:
     deployment = Deployment.model_validate(item)
     name, namespace = deployment.metadata.name, deployment.metadata.namespace
     labels = {contract.LABEL_DEPLOYMENT: name}
-    late, unseen, routers, evidence, scraped = await asyncio.gather(
+    late, routers, evidence, scraped = await asyncio.gather(
         _late_challenger(item, deployment, view, outside),
-        _unseen(item, view, outside),
         read_routers(view.list("Pod", namespace, labels), outside.http),
         _evidence(deployment, outside),
         outside.kube.serves(POD_MONITORS.api_version, POD_MONITORS.kind),
     )
+    asked: dict[tuple[Resource, str], Object | None] = {}
+    while places := _doubtful(item, view) - asked.keys():  # watches go on telling meanwhile
+        for resource, place in places:
+            asked[resource, place] = await _read(outside, namespace, resource, place)
+    unseen = [live for live in asked.values() if live is not None]
     # Nothing is awaited from here on: all that is read of the cache is of one moment.
     servers = [
         late if late is not None and objects.uid(late) == objects.uid(server) else server
@@ -112,25 +116,22 @@ async def _late_challenger(
     )
 
 
-async def _unseen(item: Object, view: View, outside: Outside) -> list[Object]:
-    """Servers, and versions, of which only what belongs to them is known, as they are now.
+def _doubtful(item: Object, view: View) -> set[tuple[Resource, str]]:
+    """Servers, and versions, that are not known though something that belongs to them is.
 
     What is left of servers, and servers of a version that nobody knows, go at once. But watches do
     not wait for each other, and a list may be old: they may be those of a challenger.
     """
     name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
-    history, found = _history(item, view), []
-    servers = read_servers(
-        view.children("Deployment.apps", item), view.children("Service", item), ()
-    )
-    for server in servers.values():
-        if server.uid is None:
-            what = (APPS_DEPLOYMENTS, server_name(name, server.number))
-            found.append(await _read(outside, namespace, *what))
+    history, found = _history(item, view), set()
+    servers = view.children("Deployment.apps", item)
+    for server in read_servers(servers, view.children("Service", item), ()).values():
         version = server.version
+        if server.uid is None:
+            found.add((APPS_DEPLOYMENTS, server_name(name, server.number)))
         if view.get("ModelVersion", namespace, version) is None and not history.find(version):
-            found.append(await _read(outside, namespace, MODEL_VERSIONS, version))
-    return [live for live in found if live is not None]
+            found.add((MODEL_VERSIONS, version))
+    return found
 
 
 async def _read(outside: Outside, namespace: str, resource: Resource, name: str) -> Object | None:
