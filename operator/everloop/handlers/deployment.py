@@ -123,15 +123,22 @@ def _doubtful(item: Object, view: View) -> set[tuple[Resource, str]]:
     not wait for each other, and a list may be old: they may be those of a challenger.
     """
     name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
-    history, found = _history(item, view), set()
-    servers = view.children("Deployment.apps", item)
-    for server in read_servers(servers, view.children("Service", item), ()).values():
-        version = server.version
-        if server.uid is None:
-            found.add((APPS_DEPLOYMENTS, server_name(name, server.number)))
-        if view.get("ModelVersion", namespace, version) is None and not history.find(version):
-            found.add((MODEL_VERSIONS, version))
-    return found
+    deployments = view.children("Deployment.apps", item)
+    servers = read_servers(deployments, view.children("Service", item), ()).values()
+    parts = {
+        (APPS_DEPLOYMENTS, server_name(name, server.number))
+        for server in servers
+        if server.uid is None
+    }
+    unknown = {
+        server.version
+        for server in servers
+        if view.get("ModelVersion", namespace, server.version) is None
+    }
+    if not unknown:
+        return parts  # without all of the history
+    history = _history(item, view)
+    return parts | {(MODEL_VERSIONS, each) for each in unknown if history.find(each) is None}
 
 
 async def _read(outside: Outside, namespace: str, resource: Resource, name: str) -> Object | None:
