@@ -38,7 +38,7 @@ OTHERS: dict[tuple[str, str], list[Any]] = {
         ]
     ],
     ("Monitor", "retrain.signals[]"): ["OutputDrift", "Absent"],
-    ("Monitor", "errors.rate"): ["0.07", "0", "1"],
+    ("Monitor", "errors.rate"): ["0.07", "0", "0.999"],
     ("Deployment", "rollout.analysis.metrics[].max"): ["0.02", "0", "1"],
     ("Deployment", "rollout.analysis.metrics[].maxRegression"): ["0.2", "0", "1"],
     ("ModelVersion", "provenance.runSpec"): [SMALL_RUN],
@@ -58,7 +58,7 @@ AN_INDEX = "threshold is a population stability index above 0"
 SENSELESS: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {
     ("Monitor", "inputs.threshold"): (("0", "-5", "-1e199", "1e-999"), AN_INDEX),
     ("Monitor", "outputs.threshold"): (("0", "-5", "-1e199", "1e-999"), AN_INDEX),
-    ("Monitor", "errors.rate"): (("-1", "1.01", "1e199"), A_SHARE),
+    ("Monitor", "errors.rate"): (("-1", "1", "1e199"), "from 0 to below 1: 5 % is 0.05"),
     ("Deployment", "rollout.analysis.metrics[].max"): (("-0.1", "1.01", "1e199"), A_SHARE),
     ("Deployment", "rollout.analysis.metrics[].maxRegression"): (("-0.1", "1.01"), A_SHARE),
     ("Experiment", "parameters[].uniform.step"): (("0", "-1"), "step "),

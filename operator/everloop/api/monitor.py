@@ -73,8 +73,9 @@ class Errors(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "double(self.rate) >= 0.0 && double(self.rate) <= 1.0",
-            "rate is a share of the requests, from 0 to 1: 5 % is 0.05",
+            # A share above 1, where everything fails, does not exist: such an alert never fires.
+            "double(self.rate) >= 0.0 && double(self.rate) < 1.0",
+            "rate is a share of the requests, from 0 to below 1: 5 % is 0.05",
         ),
     )
 

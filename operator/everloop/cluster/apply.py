@@ -302,7 +302,10 @@ def _conflict(parent: objects.Object, desired: Json, live: objects.Object) -> Pr
     if controller and all(controller[key] == same[key] for key in ("apiVersion", "kind", "name")):
         # It belongs to an earlier object of our parent's name: garbage collection takes it.
         raise errors.Transient(f"{objects.describe(desired)} of a predecessor is still there")
-    whose = f"{controller['kind']} {controller['name']}" if controller else "nobody we know"
+    if controller:
+        whose = f"{controller['kind']} {controller['name']}"
+    else:  # A Monitor's run, which outlives it, has no controller.
+        whose = "another object of Everloop's" if objects.made_by_us(live) else "nobody we know"
     return Problem(
         contract.REASON_NAME_CONFLICT,
         f"{objects.describe(desired)} exists and belongs to {whose}; it is left alone. "

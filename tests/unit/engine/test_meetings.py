@@ -102,7 +102,7 @@ MEETINGS = {
         VERSIONED, client_service(VERSIONED), PLAIN, server_service(PLAIN), "Deployment flights-v1",
     ),
     "a trial named like a Monitor's run": (
-        WATCH, retraining(WATCH), SEARCH, trial(SEARCH), "nobody we know",
+        WATCH, retraining(WATCH), SEARCH, trial(SEARCH), "another object of Everloop's",
     ),
 }  # fmt: skip
 
